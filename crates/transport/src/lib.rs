@@ -1,1 +1,25 @@
-//! transport
+//! Carries federation messages between the coordinator and the sites, and keeps sessions on disk.
+//!
+//! ```text
+//!  FederatedClient (a LocalTrainer) ──Update──▶ in_process::run ──Input──▶ FederatedServer ──▶ federation::Session
+//!                   ▲                                │    │                      │
+//!                   └──────── GlobalModel ───────────┘    └─Event─▶ Observer     └─▶ {out}/sessions, training_history.json,
+//!                                                                                   models
+//! ```
+//!
+//! [`FederatedServer`] makes every step of a session durable before its consequences are visible, so a session that is
+//! killed at any point resumes where it was. It knows nothing about how messages travel: that is the carrier's duty.
+//! [`in_process::run`] is the carrier for one machine. Nothing here can open a CT image.
+
+mod client;
+mod disk;
+pub mod in_process;
+mod observer;
+mod server;
+mod store;
+
+pub use client::{FederatedClient, SiteError};
+pub use disk::{Disk, FileSystem};
+pub use observer::{Event, Observer, Stop, Task};
+pub use server::{FederatedServer, ModelFormat, ServerError};
+pub use store::{StoreError, read_history};

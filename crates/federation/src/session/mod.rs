@@ -1,0 +1,333 @@
+//! The session: who takes part, what is open, what happens next.
+//!
+//! Rules that the transitions below keep:
+//! - A site is *present* from [`Input::SiteJoined`] until it leaves or misses a deadline; then it may join again, also
+//!   in the middle of a round. Whoever is present when a round starts is asked to train.
+//! - A site answers a round once. Unusable content costs it the round, not the session. An exact repetition of an
+//!   accepted update changes nothing and is no error.
+//! - Training closes when nobody is awaited any more or the deadline has come. With fewer updates than the minimum it
+//!   stays open while an absent site could still join and answer before the deadline; otherwise the session fails.
+//! - Evaluation closes likewise, but needs nobody.
+
+mod evaluating;
+mod messages;
+mod training;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+pub use messages::{FailureReason, Input, Output, Phase, Rejection};
+
+use crate::{ConfigErrors, Digest, RoundRecord, Schema, SessionConfig, SessionId, SessionRecord, SiteId, SiteRecord};
+
+/// One training session. See the [crate](crate) for its phases.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Session {
+    id: SessionId,
+    config: SessionConfig,
+    schema: Schema,
+    phase: Phase,
+    failure: Option<FailureReason>,
+    created_ms: u64,
+    finished_ms: Option<u64>,
+    /// End of the current training or evaluation.
+    deadline_ms: Option<u64>,
+    initial_model: Digest,
+    model: Digest,
+    /// Every site that ever joined, and whether it is present.
+    sites: BTreeMap<SiteId, bool>,
+    /// Whose answer the open training or evaluation waits for.
+    awaited: BTreeSet<SiteId>,
+    /// The last one is open until the phase is over.
+    rounds: Vec<RoundRecord>,
+}
+
+impl Session {
+    /// A session in which sites can join, to train the model with that schema and hash.
+    pub fn new(
+        id: SessionId,
+        config: SessionConfig,
+        schema: Schema,
+        model: Digest,
+        now_ms: u64,
+    ) -> Result<Self, ConfigErrors> {
+        config.validate()?;
+        Ok(Self {
+            id,
+            config,
+            schema,
+            phase: Phase::Initialising,
+            failure: None,
+            created_ms: now_ms,
+            finished_ms: None,
+            deadline_ms: None,
+            initial_model: model,
+            model,
+            sites: BTreeMap::new(),
+            awaited: BTreeSet::new(),
+            rounds: Vec::new(),
+        })
+    }
+
+    /// Takes one input. On a rejection nothing has changed.
+    pub fn step(&mut self, input: &Input, now_ms: u64) -> Result<Vec<Output>, Rejection> {
+        let mut outputs = Vec::new();
+        match input {
+            Input::Resume => self.resume(now_ms, &mut outputs),
+            _ if self.phase.is_over() => {
+                // A site may repeat itself because it missed our answer, even after the last round.
+                if !matches!(input, Input::UpdateReceived { site, round, update } if self.is_repetition(site, *round, update))
+                {
+                    return Err(Rejection::SessionOver { session: self.id.clone(), phase: self.phase });
+                }
+            }
+            Input::SiteJoined { site } => self.site_joined(site, now_ms, &mut outputs),
+            Input::SiteLeft { site, reason } => self.site_left(site, reason, now_ms, &mut outputs)?,
+            Input::Start => self.start(now_ms, &mut outputs)?,
+            Input::UpdateReceived { site, round, update } => {
+                self.update_received(site, *round, update, now_ms, &mut outputs)?;
+            }
+            Input::SiteFailed { site, round, reason } => {
+                self.site_failed(site, *round, reason, now_ms, &mut outputs)?;
+            }
+            Input::Aggregated { model } => self.aggregated(*model, now_ms, &mut outputs)?,
+            Input::AggregationFailed { reason } => {
+                self.expect(Phase::Aggregating)?;
+                let reason = FailureReason::Aggregation { round: self.round(), reason: bounded(reason) };
+                self.fail(reason, now_ms, &mut outputs);
+            }
+            Input::EvaluationReceived { site, round, evaluation } => {
+                self.evaluation_received(site, *round, *evaluation, now_ms, &mut outputs)?;
+            }
+            Input::Tick => match self.phase {
+                Phase::Training => self.close_training(now_ms, &mut outputs),
+                Phase::Evaluating => self.close_evaluation(now_ms, &mut outputs),
+                _ => {}
+            },
+            Input::Cancel => self.fail(FailureReason::Cancelled, now_ms, &mut outputs),
+        }
+        Ok(outputs)
+    }
+
+    /// Name.
+    pub fn id(&self) -> &SessionId {
+        &self.id
+    }
+
+    /// What the session was created with.
+    pub fn config(&self) -> &SessionConfig {
+        &self.config
+    }
+
+    /// What updates must look like.
+    pub fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// Where it stands.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Why it failed, if it did.
+    pub fn failure(&self) -> Option<&FailureReason> {
+        self.failure.as_ref()
+    }
+
+    /// Hash of the newest global model.
+    pub fn model(&self) -> Digest {
+        self.model
+    }
+
+    /// When [`Input::Tick`] is due.
+    pub fn deadline_ms(&self) -> Option<u64> {
+        self.deadline_ms
+    }
+
+    /// The number of the newest round, 0 before the first.
+    pub fn round(&self) -> u32 {
+        self.rounds.len() as u32
+    }
+
+    /// All rounds, the open one last.
+    pub fn rounds(&self) -> &[RoundRecord] {
+        &self.rounds
+    }
+
+    /// Every site that ever joined, and whether it is present.
+    pub fn sites(&self) -> &BTreeMap<SiteId, bool> {
+        &self.sites
+    }
+
+    /// Hashes of the stored updates that the open round still needs.
+    pub fn needed_updates(&self) -> impl Iterator<Item = Digest> {
+        let open = matches!(self.phase, Phase::Training | Phase::Aggregating);
+        let round = self.rounds.last().filter(|_| open);
+        round.into_iter().flat_map(|r| r.sites.values()).filter_map(|s| s.update.as_ref()).map(|u| u.sha256)
+    }
+
+    /// The session as the training history shows it.
+    pub fn record(&self) -> SessionRecord {
+        SessionRecord {
+            session_id: self.id.clone(),
+            phase: self.phase,
+            failure: self.failure.as_ref().map(ToString::to_string),
+            config: self.config.clone(),
+            created_ms: self.created_ms,
+            finished_ms: self.finished_ms,
+            initial_model_sha256: self.initial_model,
+            model_sha256: self.model,
+            rounds: self.rounds.clone(),
+        }
+    }
+
+    fn start(&mut self, now_ms: u64, outputs: &mut Vec<Output>) -> Result<(), Rejection> {
+        self.expect(Phase::Initialising)?;
+        let (joined, minimum) = (self.present().count(), self.config.minimum_sites);
+        if joined < minimum as usize {
+            return Err(Rejection::TooFewSites { joined, minimum });
+        }
+        self.open_round(now_ms, outputs);
+        Ok(())
+    }
+
+    fn site_joined(&mut self, site: &SiteId, now_ms: u64, outputs: &mut Vec<Output>) {
+        self.sites.insert(site.clone(), true);
+        match self.phase {
+            Phase::Training => self.joined_training(site, now_ms, outputs),
+            // It lost its task in a restart.
+            Phase::Evaluating if self.awaited.contains(site) => {
+                outputs.push(Output::Evaluate { site: site.clone(), round: self.round() });
+            }
+            _ => {}
+        }
+    }
+
+    fn site_left(
+        &mut self,
+        site: &SiteId,
+        reason: &str,
+        now_ms: u64,
+        outputs: &mut Vec<Output>,
+    ) -> Result<(), Rejection> {
+        self.expect_known(site)?;
+        let reason = bounded(reason);
+        self.sites.insert(site.clone(), false);
+        outputs.push(Output::SiteDropped { site: site.clone(), reason: reason.clone() });
+        if self.awaited.remove(site) {
+            match self.phase {
+                Phase::Training => self.dropped_training(site, reason, now_ms, outputs),
+                _ => self.evaluation_missing(site, reason, now_ms, outputs),
+            }
+        }
+        Ok(())
+    }
+
+    fn site_failed(
+        &mut self,
+        site: &SiteId,
+        round: u32,
+        reason: &str,
+        now_ms: u64,
+        outputs: &mut Vec<Output>,
+    ) -> Result<(), Rejection> {
+        self.expect_known(site)?;
+        self.expect_awaited(site, round)?;
+        let reason = bounded(reason);
+        self.awaited.remove(site);
+        outputs.push(Output::SiteExcluded { site: site.clone(), round, reason: reason.clone() });
+        match self.phase {
+            Phase::Training => self.failed_training(site, reason, now_ms, outputs),
+            _ => self.evaluation_missing(site, reason, now_ms, outputs),
+        }
+        Ok(())
+    }
+
+    fn resume(&mut self, now_ms: u64, outputs: &mut Vec<Output>) {
+        let round = self.round();
+        let awaited = self.awaited.iter().cloned();
+        match self.phase {
+            Phase::Initialising => {}
+            Phase::Training => {
+                outputs.extend(awaited.map(|site| Output::StartRound { site, round }));
+                self.start_clock(now_ms);
+            }
+            Phase::Aggregating => outputs.push(self.aggregate_ready()),
+            Phase::Evaluating => {
+                outputs.extend(awaited.map(|site| Output::Evaluate { site, round }));
+                self.start_clock(now_ms);
+            }
+            Phase::Completed => outputs.push(Output::SessionCompleted { model: self.model }),
+            Phase::Failed => {
+                outputs.extend(self.failure.clone().map(|reason| Output::SessionFailed { reason }));
+            }
+        }
+    }
+
+    fn fail(&mut self, reason: FailureReason, now_ms: u64, outputs: &mut Vec<Output>) {
+        self.phase = Phase::Failed;
+        self.failure = Some(reason.clone());
+        self.finish(now_ms);
+        outputs.push(Output::SessionFailed { reason });
+    }
+
+    fn finish(&mut self, now_ms: u64) {
+        self.finished_ms = Some(now_ms);
+        self.deadline_ms = None;
+        self.awaited.clear();
+    }
+
+    fn start_clock(&mut self, now_ms: u64) {
+        self.deadline_ms = self.config.round_deadline_s.map(|s| now_ms.saturating_add(u64::from(s) * 1000));
+    }
+
+    fn deadline_passed(&self, now_ms: u64) -> bool {
+        self.deadline_ms.is_some_and(|deadline| now_ms >= deadline)
+    }
+
+    fn present(&self) -> impl Iterator<Item = &SiteId> {
+        self.sites.iter().filter(|(_, present)| **present).map(|(site, _)| site)
+    }
+
+    fn expect(&self, expected: Phase) -> Result<(), Rejection> {
+        if self.phase == expected {
+            return Ok(());
+        }
+        Err(Rejection::WrongPhase { session: self.id.clone(), found: self.phase, expected })
+    }
+
+    fn expect_known(&self, site: &SiteId) -> Result<(), Rejection> {
+        if self.sites.contains_key(site) {
+            return Ok(());
+        }
+        Err(Rejection::UnknownSite { site: site.clone(), session: self.id.clone() })
+    }
+
+    fn expect_awaited(&self, site: &SiteId, round: u32) -> Result<(), Rejection> {
+        let current = self.round();
+        let open = matches!(self.phase, Phase::Training | Phase::Evaluating);
+        if round != current || !open {
+            return Err(Rejection::WrongRound { site: site.clone(), found: round, current, phase: self.phase });
+        }
+        if !self.awaited.contains(site) {
+            return Err(Rejection::NotAwaited { site: site.clone(), round });
+        }
+        Ok(())
+    }
+
+    /// The open round. Every phase behind `Initialising` has one.
+    fn open(&mut self) -> &mut RoundRecord {
+        self.rounds.last_mut().expect("a phase with a round has opened one")
+    }
+
+    /// The record of a site that was asked to take part in the open round, as everybody who is awaited was.
+    fn invited(&mut self, site: &SiteId) -> &mut SiteRecord {
+        self.open().sites.get_mut(site).expect("who is awaited was invited")
+    }
+}
+
+/// A reason that a site sent, cut to a length that a history can hold.
+fn bounded(reason: &str) -> String {
+    reason.chars().take(1000).collect()
+}

@@ -1,0 +1,9 @@
+//! Tests of the public interface.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod crash;
+mod kill;
+mod run;
+mod store;
+mod support;
