@@ -40,7 +40,7 @@ pub enum GeometryError {
 }
 
 /// The direction of an unrotated LPS image.
-pub const IDENTITY: [[f64; 3]; 3] = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
+pub(crate) const IDENTITY: [[f64; 3]; 3] = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
 
 impl Geometry {
     /// An unrotated grid. Fails as [`Geometry::validated`] does.
@@ -68,8 +68,8 @@ impl Geometry {
             for j in 0..3 {
                 let dot: f64 = (0..3).map(|r| self.direction[r][i] * self.direction[r][j]).sum();
                 let expected = if i == j { 1.0 } else { 0.0 };
-                // A NaN compares false and is refused with the rest.
-                if !((dot - expected).abs() <= 1e-3) {
+                let error = (dot - expected).abs();
+                if error.is_nan() || error > 1e-3 {
                     return Err(GeometryError::Direction(self.direction));
                 }
             }
@@ -89,11 +89,22 @@ impl Geometry {
         std::array::from_fn(|r| self.origin_mm_xyz[r] + (0..3).map(|c| self.direction[r][c] * step[c]).sum::<f64>())
     }
 
-    /// Continuous index `[z, y, x]` of a world position; the inverse of [`Geometry::world_from_index`] (the transpose
-    /// stands for the inverse, so an exact round trip needs an exactly orthonormal direction).
+    /// Continuous index `[z, y, x]` of a world position; the inverse of [`Geometry::world_from_index`]. As in ITK the
+    /// direction is inverted, not transposed: files state it with few digits, and then the two differ.
     pub fn index_from_world(&self, point_mm_xyz: [f64; 3]) -> [f64; 3] {
         let offset: [f64; 3] = std::array::from_fn(|r| point_mm_xyz[r] - self.origin_mm_xyz[r]);
-        let axis = |c: usize| (0..3).map(|r| self.direction[r][c] * offset[r]).sum::<f64>() / self.spacing_mm_xyz[c];
+        let inverse = inverse(&self.direction);
+        let axis = |c: usize| (0..3).map(|r| inverse[c][r] * offset[r]).sum::<f64>() / self.spacing_mm_xyz[c];
         [axis(2), axis(1), axis(0)]
     }
+}
+
+/// Inverse by cofactors. A validated direction has a determinant near ±1.
+fn inverse(m: &[[f64; 3]; 3]) -> [[f64; 3]; 3] {
+    let cofactor = |r: usize, c: usize| {
+        let (r1, r2, c1, c2) = ((r + 1) % 3, (r + 2) % 3, (c + 1) % 3, (c + 2) % 3);
+        m[r1][c1] * m[r2][c2] - m[r1][c2] * m[r2][c1]
+    };
+    let determinant: f64 = (0..3).map(|c| m[0][c] * cofactor(0, c)).sum();
+    std::array::from_fn(|r| std::array::from_fn(|c| cofactor(c, r) / determinant))
 }
