@@ -1,2 +1,100 @@
-//! Entry point.
-fn main() {}
+//! The project's own commands: `cargo xtask <command>`. It builds, checks, tests and demonstrates, and is the only
+//! place that installs anything. It knows no crate of the workspace, so it is compiled in a moment.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
+
+mod check;
+mod command;
+mod crate_graph;
+mod fuzz;
+mod leftovers;
+mod peers;
+mod programs;
+mod project;
+mod report;
+mod test;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::project::Project;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Builds, checks, tests and demonstrates fednodule")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build the program and run the whole job on phantoms (合成体模) that it makes itself
+    Demo {
+        /// A smaller job, for a first look
+        #[arg(long)]
+        quick: bool,
+    },
+    /// Install what the tests need, run `check` and every test
+    Test,
+    /// Formatting, lints, crate graph, documentation, licences, leftovers
+    Check,
+    /// Measure the convolution kernels
+    Bench {
+        /// Arguments of crates/conv3d/examples/bench.rs
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Measure how hard the phantoms are for a classical detector
+    Acceptance {
+        /// Number of phantoms
+        #[arg(long, default_value_t = 24)]
+        scans: u32,
+        /// Their size: small or full
+        #[arg(long, default_value = "small", value_parser = ["small", "full"])]
+        size: String,
+        /// Which phantoms
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Run every fuzz target for a while (needs cargo-fuzz and the nightly compiler)
+    Fuzz {
+        /// For how long each, in seconds
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Not anyhow's own way, which adds a backtrace where RUST_BACKTRACE is set.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    let project = Project::find()?;
+    match command {
+        Command::Demo { quick } => programs::demo(&project, quick),
+        Command::Test => test::run(&project),
+        Command::Check => check::run(&project),
+        Command::Bench { arguments } => programs::bench(&project, &arguments),
+        Command::Acceptance { scans, size, seed } => programs::acceptance(&project, scans, &size, seed),
+        Command::Fuzz { seconds } => fuzz::run(&project, seconds),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

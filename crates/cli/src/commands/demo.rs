@@ -1,0 +1,175 @@
+//! `fednodule demo`: every command's work in one, on phantoms.
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use detector::inference::PredictOptions;
+use detector::training::Sampling;
+use detector::{Architecture, DeviceChoice, Plan};
+use federation::{Hyperparameters, SessionConfig, SessionId, SiteId};
+use phantom::{DatasetSpec, HospitalStyle, Size, write_dataset};
+use serde_json::{Value, json};
+use workflow::catalog::{Language, Message};
+use workflow::files::OutputError;
+use workflow::predict::{PredictEvent, PredictRequest, predict};
+use workflow::site::SiteRequest;
+use workflow::study::{Contender, StudyEvent, StudyRequest, StudyRow, study};
+use workflow::train::TrainRequest;
+
+use super::train;
+use crate::console::{Console, Exit};
+use crate::{args, interrupt};
+
+/// What a demonstration costs.
+struct Scale {
+    scans: usize,
+    size: Size,
+    hyperparameters: Hyperparameters,
+}
+
+impl Scale {
+    fn new(quick: bool) -> Self {
+        let usual = Hyperparameters::default();
+        if quick {
+            let hyperparameters =
+                Hyperparameters { rounds: 2, local_epochs: 1, patches_per_epoch: 16, patch_size: 32, ..usual };
+            Self { scans: 2, size: Size::Small, hyperparameters }
+        } else {
+            let hyperparameters = Hyperparameters { rounds: 5, local_epochs: 1, patches_per_epoch: 200, ..usual };
+            Self { scans: 8, size: Size::Small, hyperparameters }
+        }
+    }
+}
+
+/// Three hospitals that train, and one that nobody trains on.
+const STYLES: [HospitalStyle; 4] =
+    [HospitalStyle::ThinSoft, HospitalStyle::LowDoseSharp, HospitalStyle::ThickSlice, HospitalStyle::HeldOut];
+
+pub(crate) fn run(args: &args::Demo, console: &Console) -> anyhow::Result<Exit> {
+    let stop = interrupt::listen(console)?;
+    let scale = Scale::new(args.quick);
+    let device = DeviceChoice::Auto.open()?;
+    console.device(&device);
+    let bar = console.bar();
+
+    console.note(Message::DemoPhantoms);
+    let spec = DatasetSpec { sites: STYLES.to_vec(), ..DatasetSpec::new(STYLES.len(), scale.scans, scale.size, 0) };
+    let phantoms = write_dataset(&args.out.join("phantoms"), &spec, &mut |progress| {
+        bar.set_length(progress.total as u64);
+        bar.set_position(progress.done as u64);
+        bar.set_message(progress.site);
+    })?;
+    let (held_out, sites) = phantoms.sites.split_last().expect("four hospitals were written");
+
+    let note = Language::ALL.map(|language| Message::NotePhantoms.text(language)).join(" / ");
+    let sites = (0..sites.len())
+        .map(|i| {
+            let id = SiteId::new(spec.site_name(i))?;
+            Ok(SiteRequest { id, folder: sites[i].clone(), annotations: None })
+        })
+        .collect::<anyhow::Result<_>>()?;
+    let patch_size = scale.hyperparameters.patch_size as usize;
+    let mut plan = Plan::with_patch(patch_size);
+    // An eighth of an adult's lungs are the lungs of a small phantom.
+    plan.lungs.volume_ml = 150.0..=*plan.lungs.volume_ml.end();
+    let training = TrainRequest {
+        session: SessionId::new("demo")?,
+        sites,
+        architecture: Architecture::by_name("xs")?,
+        plan,
+        config: SessionConfig {
+            hyperparameters: scale.hyperparameters,
+            collapse_threshold: 0.0,
+            ..SessionConfig::default()
+        },
+        sampling: Sampling::default(),
+        initial: None,
+        note,
+        out: args.out.clone(),
+        device: device.device,
+    };
+    // Every candidate counts for the curve.
+    let options = PredictOptions { threshold: 0.0, ..PredictOptions::default() };
+    let request = StudyRequest { training, held_out: vec![held_out.clone()], options };
+    let report = study(
+        &request,
+        &mut |event| match event {
+            StudyEvent::Training(event) => train::show(&event, &bar, console),
+            StudyEvent::Step { contender, done, total, .. } => {
+                bar.set_length(total);
+                bar.set_position(done);
+                bar.set_message(console.text(Message::DemoStep { contender: &name(contender, console) }));
+            }
+            StudyEvent::Scoring { contender, done, total } => {
+                bar.set_length(total as u64);
+                bar.set_position(done as u64);
+                bar.set_message(console.text(Message::DemoScoring { contender: &name(contender, console) }));
+            }
+            StudyEvent::Scored(row) => bar.suspend(|| console.note(scored(row, console).as_message())),
+        },
+        stop,
+    );
+    bar.finish_and_clear();
+    let report = report?;
+
+    let rows: Vec<Value> = report
+        .rows
+        .iter()
+        .map(|row| {
+            json!({
+                "contender": row.contender, "model": row.model, "steps": row.steps, "patches": row.patches,
+                "training_s": row.training_s, "evaluation": row.evaluation.summary,
+            })
+        })
+        .collect();
+    let document = json!({ "data": "synthetic phantoms", "held_out_scans": report.scans, "rows": rows });
+    let path = args.out.join("study.json");
+    let text = serde_json::to_string_pretty(&document)?;
+    fs::write(&path, text).map_err(|source| OutputError::Write { path: path.clone(), source })?;
+
+    let results: PathBuf = args.out.join("predictions");
+    let federated = report.rows.first().map(|row| row.model.clone()).unwrap_or_default();
+    predict(
+        &PredictRequest {
+            scans: vec![held_out.clone()],
+            model: federated,
+            out: results.clone(),
+            options: PredictOptions::default(),
+            device: DeviceChoice::Auto,
+        },
+        &mut |_: PredictEvent<'_>| if stop.requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) },
+    )?;
+    console.result(&document, || console.text(Message::WrittenTo { path: &args.out.display() }))?;
+    Ok(Exit::Success)
+}
+
+fn name(contender: &Contender, console: &Console) -> String {
+    console.text(match contender {
+        Contender::Federated => Message::ContenderFederated,
+        Contender::Local(site) => return console.text(Message::ContenderLocal { site: &site.as_str() }),
+        Contender::Pooled => Message::ContenderPooled,
+    })
+}
+
+/// The words of a line of the comparison.
+struct Scored {
+    contender: String,
+    cpm: String,
+    sensitivity: String,
+}
+
+impl Scored {
+    fn as_message(&self) -> Message<'_> {
+        Message::DemoScored { contender: &self.contender, cpm: &self.cpm, sensitivity: &self.sensitivity }
+    }
+}
+
+fn scored(row: &StudyRow, console: &Console) -> Scored {
+    let summary = &row.evaluation.summary;
+    Scored {
+        contender: name(&row.contender, console),
+        cpm: format!("{:.3}", summary.cpm),
+        sensitivity: format!("{:.3}", summary.sensitivities[3]),
+    }
+}

@@ -1,0 +1,162 @@
+//! `fednodule train`
+
+use std::path::Path;
+
+use anyhow::anyhow;
+use detector::training::Sampling;
+use detector::{Architecture, ChosenDevice, Plan};
+use federation::{Hyperparameters, SessionConfig, SessionId};
+use indicatif::ProgressBar;
+use serde_json::json;
+use transport::Event;
+use transport::in_process::Outcome;
+use workflow::catalog::{Language, Message};
+use workflow::site::SiteRequest;
+use workflow::train::{TrainEvent, TrainReport, TrainRequest, resume, train};
+
+use crate::console::{Console, Exit};
+use crate::{args, interrupt};
+
+pub(crate) fn run(args: &args::Train, console: &Console) -> anyhow::Result<Exit> {
+    let stop = interrupt::listen(console)?;
+    let device = args.device.open()?;
+    console.device(&device);
+    let bar = console.bar();
+    let mut observer = |event: TrainEvent<'_>| show(&event, &bar, console);
+    let report = match &args.resume {
+        Some(id) => resume(&args.out, id, &device.device, &mut observer, stop),
+        None => train(&request(args, device)?, &mut observer, stop),
+    };
+    bar.finish_and_clear();
+    finish(&report?, console)
+}
+
+fn request(args: &args::Train, device: ChosenDevice) -> anyhow::Result<TrainRequest> {
+    let sites: Vec<SiteRequest> = args
+        .sites
+        .iter()
+        .map(|site| SiteRequest {
+            id: site.id.clone(),
+            folder: site.folder.clone(),
+            annotations: args.annotations.clone(),
+        })
+        .collect();
+    let hyperparameters = Hyperparameters {
+        rounds: args.rounds,
+        local_epochs: args.local_epochs,
+        patches_per_epoch: args.patches_per_epoch,
+        learning_rate: args.learning_rate,
+        batch_size: args.batch_size,
+        patch_size: args.patch_size,
+        algorithm: args.algorithm,
+        seed: args.seed,
+    };
+    // One hospital alone is asked for by naming one.
+    let minimum_sites = sites.len().min(SessionConfig::default().minimum_sites as usize) as u32;
+    let note = args.note.clone().unwrap_or_else(|| default_note(&sites));
+    Ok(TrainRequest {
+        session: args.session.clone().map_or_else(|| next_session(&args.out), Ok)?,
+        sites,
+        architecture: Architecture::by_name(&args.network)?,
+        plan: Plan::with_patch(args.patch_size as usize),
+        config: SessionConfig { hyperparameters, minimum_sites, ..SessionConfig::default() },
+        sampling: Sampling::default(),
+        initial: args.initial.clone(),
+        note,
+        out: args.out.clone(),
+        device: device.device,
+    })
+}
+
+/// The smallest number that no session in the folder has.
+fn next_session(out: &Path) -> anyhow::Result<SessionId> {
+    let taken = |id: &u32| out.join("sessions").join(id.to_string()).exists();
+    let free = (1_u32..).find(|id| !taken(id)).ok_or_else(|| anyhow!("4294967295 sessions"))?;
+    Ok(SessionId::new(free.to_string())?)
+}
+
+/// What the model's file says about its weakness, in both languages.
+fn default_note(sites: &[SiteRequest]) -> String {
+    let synthetic = sites.iter().any(|site| site.folder.join(".phantom").is_dir());
+    let note = if synthetic { Message::NotePhantoms } else { Message::NoteUnvalidated };
+    Language::ALL.map(|language| note.text(language)).join(" / ")
+}
+
+/// Shows what happens: a line for what stays of interest, the bar for the rest.
+pub(crate) fn show(event: &TrainEvent<'_>, bar: &ProgressBar, console: &Console) {
+    let progress = |message: String, done: u64, total: u64| {
+        bar.set_length(total);
+        bar.set_position(done);
+        bar.set_message(message);
+    };
+    let line = |message: Message<'_>| bar.suspend(|| console.note(message));
+    match event {
+        TrainEvent::Preparing { site, done, total } => {
+            progress(console.text(Message::SitePreparing { site: &site.as_str() }), *done as u64, *total as u64);
+        }
+        TrainEvent::SiteReady(site) => {
+            let (id, scans, nodules) = (site.id.as_str(), site.scans.len(), site.nodules());
+            line(Message::SiteReady { site: &id, scans: &scans, nodules: &nodules });
+            for problem in &site.problems {
+                bar.suspend(|| console.warn(&format!("{}: {}", problem.path.display(), problem.message)));
+            }
+            if site.unknown_series > 0 {
+                let message = Message::SiteUnknownSeries { site: &id, count: &site.unknown_series };
+                bar.suspend(|| console.warn(&console.text(message)));
+            }
+        }
+        TrainEvent::SiteUnusable(error) => bar.suspend(|| console.complain(&console.record(*error))),
+        TrainEvent::Session(event) => show_session(event, &progress, &line, console),
+    }
+}
+
+fn show_session(event: &Event, progress: &dyn Fn(String, u64, u64), line: &dyn Fn(Message<'_>), console: &Console) {
+    let number = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.4}"));
+    match event {
+        Event::RoundStarted { round } => line(Message::RoundStarted { round }),
+        Event::SiteProgress { site, round, done, total, loss, .. } => {
+            let message = Message::SiteTraining { site: &site.as_str(), round, loss: &number(*loss) };
+            progress(console.text(message), *done, *total);
+        }
+        Event::SiteTrained { site, metrics, .. } => {
+            line(Message::SiteTrained { site: &site.as_str(), loss: &format!("{:.4}", metrics.loss) });
+        }
+        Event::SiteExcluded { site, reason, .. }
+        | Event::SiteDropped { site, reason }
+        | Event::SiteRejected { site, reason } => line(Message::SiteLeftOut { site: &site.as_str(), reason }),
+        Event::SiteLate { site, .. } => line(Message::SiteLate { site: &site.as_str() }),
+        Event::RoundCompleted { record } => line(Message::RoundCompleted {
+            round: &record.round,
+            loss: &number(record.evaluation_loss.or(record.training_loss)),
+            probability: &number(record.foreground_probability),
+        }),
+        Event::HistoryKeptAside { path } => line(Message::HistoryKeptAside { path: &path.display() }),
+        Event::SiteStarted { .. }
+        | Event::SiteEvaluated { .. }
+        | Event::Aggregated { .. }
+        | Event::SessionCompleted { .. }
+        | Event::SessionFailed { .. } => {}
+    }
+}
+
+fn finish(report: &TrainReport, console: &Console) -> anyhow::Result<Exit> {
+    let record = &report.record;
+    let id = record.session_id.as_str();
+    let (outcome, model, reason, exit) = match &report.outcome {
+        Outcome::Completed { model } => ("completed", Some(model), None, Exit::Success),
+        Outcome::Failed { reason } => ("failed", None, Some(reason.to_string()), Exit::Run),
+        Outcome::Suspended => ("suspended", None, None, Exit::Interrupted),
+    };
+    let document = json!({
+        "session_id": id, "outcome": outcome, "model": model, "model_sha256": record.model_sha256,
+        "reason": reason, "session": record,
+    });
+    console.result(&document, || match (&report.outcome, &reason) {
+        (Outcome::Completed { model }, _) => {
+            console.text(Message::SessionCompleted { session: &id, path: &model.display() })
+        }
+        (_, Some(reason)) => console.text(Message::SessionFailed { session: &id, reason }),
+        _ => console.text(Message::SessionSuspended { session: &id }),
+    })?;
+    Ok(exit)
+}

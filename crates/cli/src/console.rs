@@ -1,0 +1,172 @@
+//! Where text goes: results to standard output, everything else to standard error.
+
+use std::error::Error;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use detector::{ChosenDevice, DeviceError};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use serde_json::json;
+use workflow::catalog::{Language, Message};
+use workflow::failure::{Failure, FailureKind};
+use workflow::files::OutputError;
+
+/// How the program ends. The numbers are part of the interface: `fednodule --help` lists them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Success = 0,
+    Run = 1,
+    Usage = 2,
+    Input = 3,
+    Output = 4,
+    /// As a shell reports a program ended by SIGINT.
+    Interrupted = 130,
+}
+
+impl From<FailureKind> for Exit {
+    fn from(kind: FailureKind) -> Self {
+        match kind {
+            FailureKind::Run => Self::Run,
+            FailureKind::Usage => Self::Usage,
+            FailureKind::Input => Self::Input,
+            FailureKind::Output => Self::Output,
+            FailureKind::Interrupted => Self::Interrupted,
+        }
+    }
+}
+
+/// An error as machines read it.
+#[derive(Debug, Serialize)]
+pub(crate) struct ErrorRecord {
+    kind: FailureKind,
+    exit_code: u8,
+    message: String,
+    advice: String,
+}
+
+pub(crate) struct Console {
+    pub(crate) language: Language,
+    /// One JSON document on standard output instead of text.
+    pub(crate) json: bool,
+}
+
+impl Console {
+    pub(crate) fn text(&self, message: Message<'_>) -> String {
+        message.text(self.language)
+    }
+
+    /// A line for a person who watches.
+    pub(crate) fn note(&self, message: Message<'_>) {
+        to_stderr(&self.text(message));
+    }
+
+    /// Says where the arithmetic runs, and why not on a GPU where one was looked for.
+    pub(crate) fn device(&self, chosen: &ChosenDevice) {
+        let device = chosen.name.to_uppercase();
+        match &chosen.fallback {
+            None => self.note(Message::RunsOn { device: &device }),
+            Some(error) => {
+                let reason = self.text(match error {
+                    DeviceError::NotBuilt => Message::GpuNotBuilt,
+                    DeviceError::NotFound => Message::GpuNotFound,
+                });
+                self.note(Message::RunsOnInstead { device: &device, reason: &reason });
+            }
+        }
+    }
+
+    /// A line for a person who watches, marked as something to look at.
+    pub(crate) fn warn(&self, text: &str) {
+        to_stderr(&self.labelled(Message::Warning, text));
+    }
+
+    /// The result of the command: `document` for machines, or else `text`.
+    pub(crate) fn result(&self, document: &impl Serialize, text: impl FnOnce() -> String) -> anyhow::Result<()> {
+        let shown = if self.json { serde_json::to_string_pretty(document)? } else { text() };
+        let mut out = io::stdout().lock();
+        match writeln!(out, "{shown}").and_then(|()| out.flush()) {
+            // Whoever read it has read enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            Err(source) => Err(OutputError::Write { path: PathBuf::from("(stdout)"), source }.into()),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// `name: value` for a person.
+    pub(crate) fn field(&self, name: Message<'_>, value: &str) -> String {
+        self.labelled(name, value)
+    }
+
+    fn labelled(&self, label: Message<'_>, text: &str) -> String {
+        let label = self.text(label);
+        match self.language {
+            Language::Zh => format!("{label}：{text}"),
+            Language::En => format!("{label}: {text}"),
+        }
+    }
+
+    /// An error as machines read it.
+    pub(crate) fn record(&self, error: &(dyn Error + 'static)) -> ErrorRecord {
+        let Failure { kind, advice } = Failure::of(error);
+        let causes = std::iter::successors(Some(error), |&error| error.source());
+        let mut messages: Vec<String> = causes.map(ToString::to_string).collect();
+        // Some errors repeat their cause.
+        messages.dedup_by(|cause, outer| outer.contains(cause.as_str()));
+        let message = messages.join(": ");
+        ErrorRecord { kind, exit_code: Exit::from(kind) as u8, message, advice: self.text(advice) }
+    }
+
+    /// Says what went wrong and what to do, on standard error.
+    pub(crate) fn complain(&self, record: &ErrorRecord) {
+        to_stderr(&self.labelled(Message::Failed, &record.message));
+        to_stderr(&self.labelled(Message::Advice, &record.advice));
+    }
+
+    /// Ends the program with an error.
+    pub(crate) fn failed(&self, error: &anyhow::Error) -> Exit {
+        let error: &(dyn Error + 'static) = error.as_ref();
+        let record = self.record(error);
+        self.complain(&record);
+        self.error_document(&record);
+        Exit::from(record.kind)
+    }
+
+    /// Ends the program because its arguments make no sense.
+    pub(crate) fn bad_arguments(&self, complaint: &str, suggestions: &[String], command: &str) -> Exit {
+        let mut message = complaint.to_owned();
+        if !suggestions.is_empty() {
+            let meant = suggestions.join(", ");
+            message = format!("{message}{}", self.text(Message::DidYouMean { meant: &meant }));
+        }
+        let advice = self.text(Message::AdviceUsage { command: &command });
+        let record = ErrorRecord { kind: FailureKind::Usage, exit_code: Exit::Usage as u8, message, advice };
+        self.complain(&record);
+        self.error_document(&record);
+        Exit::Usage
+    }
+
+    fn error_document(&self, record: &ErrorRecord) {
+        if self.json {
+            // A second failure to print has nowhere to go.
+            self.result(&json!({ "error": record }), String::new).ok();
+        }
+    }
+
+    /// A progress bar on standard error; hidden where nobody watches.
+    pub(crate) fn bar(&self) -> ProgressBar {
+        let target =
+            if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(0), target);
+        let style = ProgressStyle::with_template("{spinner} {msg} {wide_bar} {pos}/{len} {elapsed}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.enable_steady_tick(Duration::from_millis(200));
+        bar
+    }
+}
+
+fn to_stderr(line: &str) {
+    // Where standard error is closed there is nobody to tell.
+    writeln!(io::stderr().lock(), "{line}").ok();
+}

@@ -1,0 +1,136 @@
+//! From the blended maps to detections.
+
+use imaging::Geometry;
+use serde::{Deserialize, Serialize};
+
+/// A nodule that the detector marks.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Detection {
+    /// World position of its centre, LPS.
+    pub center_mm_xyz: [f64; 3],
+    /// Diameter of a sphere of its size.
+    pub diameter_mm: f64,
+    /// Probability that it is a nodule, 0 to 1.
+    pub confidence: f64,
+}
+
+/// Weaker peaks are not detections.
+pub const MIN_CONFIDENCE: f32 = 0.02;
+/// Most detections of one scan, the limit of LUNA16's evaluation.
+pub const MAX_DETECTIONS: usize = 100;
+/// Peaks nearer than this to a stronger one are part of it, millimetres; and those within its radius.
+const MERGE_MM: f64 = 3.0;
+/// Diameters outside are not nodules (a larger lesion is a mass): predictions are limited to this range, millimetres.
+pub(crate) const DIAMETER_RANGE_MM: [f64; 2] = [2.0, 60.0];
+
+/// Maps of a whole scan on the grid of the network's cells.
+#[derive(Debug, Clone)]
+pub(crate) struct CentreMaps {
+    /// The cells: twice the plan's spacing.
+    pub(crate) geometry: Geometry,
+    /// Probability of a centre.
+    pub(crate) centre: Vec<f32>,
+    /// Offset of the centre, in cells, one array for each of z, y, x.
+    pub(crate) offset: [Vec<f32>; 3],
+    /// ln(diameter / mm).
+    pub(crate) log_diameter: Vec<f32>,
+}
+
+impl CentreMaps {
+    /// Local maxima of the centre map, strongest first, merged: [`MAX_DETECTIONS`] at most.
+    pub(crate) fn detections(&self) -> Vec<Detection> {
+        let mut peaks: Vec<usize> = (0..self.centre.len()).filter(|&i| self.is_peak(i)).collect();
+        // Equal peaks in the order of the grid: the same on every machine.
+        peaks.sort_by(|&a, &b| self.centre[b].total_cmp(&self.centre[a]).then(a.cmp(&b)));
+        let mut kept: Vec<Detection> = Vec::new();
+        for peak in peaks {
+            let detection = self.detection(peak);
+            let part_of = |other: &Detection| {
+                let d2: f64 = (0..3).map(|a| (other.center_mm_xyz[a] - detection.center_mm_xyz[a]).powi(2)).sum();
+                d2.sqrt() < MERGE_MM.max(other.diameter_mm / 2.0)
+            };
+            if !kept.iter().any(part_of) {
+                kept.push(detection);
+            }
+            if kept.len() == MAX_DETECTIONS {
+                break;
+            }
+        }
+        kept
+    }
+
+    fn position(&self, cell: usize) -> [usize; 3] {
+        let [_, ny, nx] = self.geometry.shape_zyx;
+        [cell / (ny * nx), cell / nx % ny, cell % nx]
+    }
+
+    /// Strong enough, and not below any of its 26 neighbours (of equal neighbours the first counts).
+    fn is_peak(&self, cell: usize) -> bool {
+        let value = self.centre[cell];
+        if value < MIN_CONFIDENCE {
+            return false;
+        }
+        let [nz, ny, nx] = self.geometry.shape_zyx;
+        let [z, y, x] = self.position(cell);
+        let around = |c: usize, n: usize| c.saturating_sub(1)..(c + 2).min(n);
+        around(z, nz).all(|z| {
+            around(y, ny).all(|y| {
+                around(x, nx).all(|x| {
+                    let other = (z * ny + y) * nx + x;
+                    let v = self.centre[other];
+                    other == cell || v < value || (v == value && other > cell)
+                })
+            })
+        })
+    }
+
+    fn detection(&self, cell: usize) -> Detection {
+        let at = self.position(cell);
+        // An offset beyond the neighbouring cell would be another cell's peak.
+        let index = std::array::from_fn(|a| at[a] as f64 + f64::from(self.offset[a][cell]).clamp(-1.0, 1.0));
+        Detection {
+            center_mm_xyz: self.geometry.world_from_index(index),
+            diameter_mm: f64::from(self.log_diameter[cell]).exp().clamp(DIAMETER_RANGE_MM[0], DIAMETER_RANGE_MM[1]),
+            confidence: f64::from(self.centre[cell]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn maps(peaks: &[([usize; 3], f32)]) -> CentreMaps {
+        let geometry = Geometry::axis_aligned([12, 12, 12], [2.0; 3], [10.0, 20.0, 30.0]).unwrap();
+        let n = geometry.voxel_count();
+        let mut maps = CentreMaps {
+            geometry,
+            centre: vec![0.001; n],
+            offset: [vec![0.25; n], vec![0.0; n], vec![-0.5; n]],
+            log_diameter: vec![6f32.ln(); n],
+        };
+        for &([z, y, x], p) in peaks {
+            maps.centre[(z * 12 + y) * 12 + x] = p;
+        }
+        maps
+    }
+
+    #[test]
+    fn a_peak_becomes_a_detection_in_world_millimetres() {
+        let [d] = maps(&[([3, 4, 5], 0.8)]).detections()[..] else { panic!() };
+        assert_eq!(d.center_mm_xyz, [10.0 + 2.0 * 4.5, 20.0 + 2.0 * 4.0, 30.0 + 2.0 * 3.25]);
+        assert!((d.diameter_mm - 6.0).abs() < 1e-5 && (d.confidence - 0.8).abs() < 1e-6);
+    }
+
+    #[test]
+    fn near_peaks_merge_and_far_ones_stay_in_order_of_confidence() {
+        let found = maps(&[([3, 3, 3], 0.4), ([3, 3, 4], 0.5), ([9, 9, 9], 0.9), ([3, 9, 3], 0.01)]).detections();
+        let confidences: Vec<_> = found.iter().map(|d| (d.confidence * 10.0).round()).collect();
+        assert_eq!(confidences, [9.0, 5.0]);
+    }
+
+    #[test]
+    fn equal_neighbours_give_one_detection() {
+        assert_eq!(maps(&[([3, 3, 3], 0.4), ([3, 3, 4], 0.4)]).detections().len(), 1);
+    }
+}

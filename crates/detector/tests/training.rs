@@ -1,0 +1,108 @@
+//! Training on a phantom: it learns, it resumes bit for bit, and it does not depend on the number of threads.
+#![expect(clippy::unwrap_used, reason = "a test: it fails by panicking")]
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use detector::inference::{Mode, PredictOptions};
+use detector::network::UNet3dConfig;
+use detector::training::{AdamWConfig, Sampling, Trainer, TrainingConfig, TrainingState};
+use detector::{Architecture, Device, Model, ParameterSchema, Plan, PreparedScan, Provenance};
+use imaging::luna16::Finding;
+use phantom::{HospitalStyle, PhantomSpec, Size, generate};
+
+const SERIES: &str = "phantom";
+
+fn config(steps: u64) -> TrainingConfig {
+    let mut plan = Plan::with_patch(32);
+    // The chest of a small phantom is an eighth of an adult's.
+    plan.lungs.volume_ml = 100.0..=9000.0;
+    TrainingConfig {
+        architecture: Architecture::DetectionUnet(UNet3dConfig {
+            widths: vec![8, 16, 24],
+            blocks: vec![1, 1, 1],
+            group_channels: 8,
+        }),
+        plan,
+        batch_size: 4,
+        learning_rate: 5e-3,
+        warmup_steps: 5,
+        total_steps: steps,
+        adamw: AdamWConfig::default(),
+        ema_decay: 0.99,
+        sampling: Sampling::default(),
+        seed: 5,
+    }
+}
+
+fn scan(folder: &Path, plan: &Plan) -> (PreparedScan, imaging::Volume<i16>, Vec<Finding>) {
+    let phantom = generate(&PhantomSpec::new(4, 0, HospitalStyle::ThinSoft, Size::Small));
+    let path = folder.join(format!("{SERIES}.mhd"));
+    imaging::metaimage::write(&path, &phantom.volume, imaging::metaimage::Compression::None).unwrap();
+    let nodules: Vec<Finding> = phantom
+        .nodules
+        .iter()
+        .map(|n| Finding { series_uid: SERIES.into(), center_mm_xyz: n.center_mm_xyz, diameter_mm: n.diameter_mm })
+        .collect();
+    let prepared = PreparedScan::prepare(&path, plan, &folder.join("cache")).unwrap();
+    (prepared.with_findings(&nodules, &[]), phantom.volume, nodules)
+}
+
+fn start(config: &TrainingConfig) -> TrainingState {
+    let schema = ParameterSchema::of(&config.architecture.build(&Device::flex()).unwrap());
+    TrainingState::from_parameters(schema.initial(config.seed), config.adamw)
+}
+
+fn run(config: &TrainingConfig, scans: &[PreparedScan], state: TrainingState, steps: u64) -> (TrainingState, Vec<f64>) {
+    let mut trainer = Trainer::new(config, scans, &Device::flex(), state).unwrap();
+    let losses = (0..steps).map(|_| trainer.step(None).unwrap().loss.total).collect();
+    (trainer.into_state(), losses)
+}
+
+#[test]
+fn a_resumed_run_gives_the_same_bits_on_any_number_of_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(8);
+    let scans = [scan(folder.path(), &config.plan).0];
+    let (whole, losses) = run(&config, &scans, start(&config), 8);
+
+    let (half, _) = run(&config, &scans, start(&config), 4);
+    let path = folder.path().join("checkpoint.safetensors");
+    half.save(&config, &path).unwrap();
+    let (half, stored) = TrainingState::load(&path).unwrap();
+    assert_eq!(stored, config);
+    let single = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let (resumed, last_losses) = single.install(|| run(&config, &scans, half, 4));
+    assert_eq!(losses[4..], last_losses);
+    assert!(whole == resumed, "the resumed state differs");
+}
+
+/// A few seconds of training on one phantom must find its nodules again: whatever breaks learning (a wrong target, a
+/// lost gradient, an axis swapped between training and inference) fails here.
+#[test]
+fn an_overfitted_phantom_gives_its_nodules_back_in_world_coordinates() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(250);
+    config.sampling = Sampling { rotation_deg: 0.0, scale: [1.0, 1.0], noise_hu: 0.0, ..Sampling::default() };
+    let (prepared, volume, nodules) = scan(folder.path(), &config.plan);
+    let (state, losses) = run(&config, &[prepared], start(&config), 250);
+    let mean = |l: &[f64]| l.iter().sum::<f64>() / l.len() as f64;
+    let (first, last) = (mean(&losses[..10]), mean(&losses[240..]));
+    assert!(last < 0.6 * first, "loss {first} -> {last}");
+
+    let provenance = Provenance { session: "overfit".into(), ..Provenance::default() };
+    let model =
+        Model { architecture: config.architecture, plan: config.plan, parameters: state.parameters, provenance };
+    let options = PredictOptions { mode: Mode::Standard, threshold: 0.0 };
+    let predictor = model.predictor(&Device::flex()).unwrap();
+    let prediction = predictor.predict(&volume, &options, &mut |_| ControlFlow::Continue(())).unwrap();
+    let strongest = &prediction.detections[..nodules.len().min(prediction.detections.len())];
+    let found = nodules.iter().filter(|n| {
+        strongest.iter().any(|d| {
+            let d2: f64 = (0..3).map(|a| (d.center_mm_xyz[a] - n.center_mm_xyz[a]).powi(2)).sum();
+            d2.sqrt() < n.diameter_mm / 2.0
+        })
+    });
+    let (found, total) = (found.count(), nodules.len());
+    assert!(2 * found >= total && found > 0, "{found} of {total} nodules among the {total} strongest detections");
+}

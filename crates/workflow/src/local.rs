@@ -1,0 +1,175 @@
+//! The detector as a site's trainer in a federated session.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use detector::training::{Proximal, Sampling, Trainer, TrainingConfig, TrainingState, Validator};
+use detector::{Architecture, Device, Plan, PreparedScan};
+use federation::{
+    Digest, Evaluation, GlobalModel, Hyperparameters, LocalTrainer, Metrics, Progress, TrainerError, Update,
+};
+
+/// Scans of a site from which the share below is kept for judging global models.
+const MIN_SCANS_FOR_VALIDATION: usize = 5;
+/// One scan in so many is never trained on.
+const VALIDATION_EVERY: usize = 5;
+
+/// Trains the detector on one site's scans.
+pub struct DetectorTrainer {
+    task: Arc<Task>,
+    training: Vec<PreparedScan>,
+    validation: Vec<PreparedScan>,
+    /// Keeps the sites' random numbers apart.
+    stream: u64,
+}
+
+/// What all sites of a session share besides the hyper-parameters.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Task {
+    /// The network.
+    pub architecture: Architecture,
+    /// Preprocessing.
+    pub plan: Plan,
+    /// How patches are drawn and varied.
+    pub sampling: Sampling,
+    /// What a reader of the model must know, e.g. that it saw phantoms only.
+    pub note: String,
+    /// Hash of the parameters' names and shapes.
+    pub schema_hash: Digest,
+    /// Where the arithmetic runs.
+    #[serde(skip, default = "Device::flex")]
+    pub device: Device,
+}
+
+/// One site's part of a run, for federated, local-only and pooled training alike.
+pub fn training_config(
+    task: &Task,
+    h: &Hyperparameters,
+    batch_size: usize,
+    seed: u64,
+    total_steps: u64,
+) -> TrainingConfig {
+    TrainingConfig {
+        architecture: task.architecture.clone(),
+        plan: task.plan.clone(),
+        batch_size,
+        learning_rate: h.learning_rate,
+        warmup_steps: (total_steps / 20).min(500),
+        total_steps,
+        adamw: Default::default(),
+        ema_decay: 0.999,
+        sampling: task.sampling.clone(),
+        seed,
+    }
+}
+
+/// Optimiser steps of one round.
+pub fn steps_per_round(h: &Hyperparameters) -> u64 {
+    u64::from(h.local_epochs) * u64::from(h.patches_per_epoch.div_ceil(h.batch_size))
+}
+
+impl DetectorTrainer {
+    /// A trainer on `scans`; with five or more of them, every fifth is kept for validation.
+    pub fn new(task: Arc<Task>, scans: Vec<PreparedScan>, stream: u64) -> Self {
+        let hold_out = scans.len() >= MIN_SCANS_FOR_VALIDATION;
+        let (mut training, mut validation) = (Vec::new(), Vec::new());
+        for (i, scan) in scans.into_iter().enumerate() {
+            let target =
+                if hold_out && i % VALIDATION_EVERY == VALIDATION_EVERY - 1 { &mut validation } else { &mut training };
+            target.push(scan);
+        }
+        // A training part without nodules cannot be learned from; then nothing is held out.
+        if training.iter().all(|s| s.nodules.is_empty()) {
+            training.append(&mut validation);
+        }
+        Self { task, training, validation, stream }
+    }
+}
+
+impl LocalTrainer for DetectorTrainer {
+    fn train_round(
+        &mut self,
+        global: &GlobalModel,
+        round: u32,
+        h: &Hyperparameters,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Update, TrainerError> {
+        let steps = steps_per_round(h);
+        let total = steps * u64::from(h.rounds);
+        let config = training_config(&self.task, h, h.batch_size as usize, h.seed ^ self.stream, total);
+        let mut state = TrainingState::from_parameters(global.parameters.clone(), config.adamw);
+        // The learning rate and the random numbers follow the whole session, not the round.
+        state.step = steps * u64::from(round - 1);
+        let mut trainer = Trainer::new(&config, &self.training, &self.task.device, state).map_err(failed)?;
+        let proximal = Some(h.algorithm.proximal_mu()).filter(|mu| *mu > 0.0);
+        let proximal = proximal.map(|mu| Proximal { mu, anchor: &global.parameters });
+        let mut mean = Mean::default();
+        for done in 1..=steps {
+            let report = trainer.step(proximal).map_err(failed)?;
+            mean.add(&report.loss);
+            let lately = Progress { done, total: steps, loss: Some(report.loss.total) };
+            if progress(lately).is_break() {
+                return Err(TrainerError::Interrupted);
+            }
+        }
+        let trained = trainer.into_state().parameters;
+        Ok(Update {
+            delta: trained.iter().zip(&global.parameters).map(|(new, old)| new - old).collect(),
+            num_examples: u32::try_from(self.training.len()).unwrap_or(u32::MAX),
+            schema_hash: global.schema_hash,
+            metrics: mean.metrics(),
+        })
+    }
+
+    fn evaluate(
+        &mut self,
+        global: &GlobalModel,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Option<Evaluation>, TrainerError> {
+        if self.validation.is_empty() {
+            return Ok(None);
+        }
+        let validator = Validator::new(&self.task.architecture, &self.task.plan, &global.parameters, &self.task.device);
+        let validator = validator.map_err(failed)?;
+        let total = self.validation.len() as u64;
+        let mut mean = Mean::default();
+        for (i, scan) in self.validation.iter().enumerate() {
+            let loss = validator.scan_loss(scan).map_err(failed)?;
+            mean.add(&loss);
+            if progress(Progress { done: i as u64 + 1, total, loss: Some(loss.total) }).is_break() {
+                return Err(TrainerError::Interrupted);
+            }
+        }
+        Ok(Some(Evaluation { num_examples: self.validation.len() as u32, metrics: mean.metrics() }))
+    }
+}
+
+fn failed(error: impl std::error::Error + Send + Sync + 'static) -> TrainerError {
+    TrainerError::Failed(Box::new(error))
+}
+
+/// Means over steps; probabilities weighted by the number of nodules.
+#[derive(Default)]
+struct Mean {
+    losses: f64,
+    count: usize,
+    probability: f64,
+    positives: usize,
+}
+
+impl Mean {
+    fn add(&mut self, loss: &detector::training::LossTerms) {
+        self.losses += loss.total;
+        self.count += 1;
+        self.probability += loss.positive_probability * loss.positives as f64;
+        self.positives += loss.positives;
+    }
+
+    fn metrics(&self) -> Metrics {
+        Metrics {
+            loss: self.losses / self.count.max(1) as f64,
+            foreground_probability: (self.positives > 0).then(|| self.probability / self.positives as f64),
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! What federation is worth: the federated model against each hospital alone and against all data in one place, on
+//! scans that nobody trained on.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use detector::inference::{PredictError, PredictOptions};
+use detector::training::{Trainer, TrainingError, TrainingState};
+use detector::{Device, Model, ModelError, ParameterSchema, PreparedScan, Provenance};
+use federation::{Hyperparameters, SessionRecord, SiteId};
+use imaging::luna16::{DatasetError, Finding, Mark, TableError, discover, read_findings, write_marks};
+use imaging::metaimage::{MetaImageError, read_hu};
+use scoring::{Evaluation, Options, ScoringError, evaluate};
+use serde::Serialize;
+use transport::{Stop, in_process};
+
+use crate::local::{Task, steps_per_round, training_config};
+use crate::site::{Site, SiteError};
+use crate::train::{TrainError, TrainEvent, TrainRequest, schema_hash, stream, train};
+
+/// A comparison.
+#[derive(Debug, Clone)]
+pub struct StudyRequest {
+    /// The federated session; the others take its hyper-parameters.
+    pub training: TrainRequest,
+    /// Folders with scans and tables that nobody trains on.
+    pub held_out: Vec<PathBuf>,
+    /// How the held-out scans are searched.
+    pub options: PredictOptions,
+}
+
+/// Who trained a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "trained_by", content = "site", rename_all = "snake_case")]
+pub enum Contender {
+    /// All sites, by updates only.
+    Federated,
+    /// One site on its own data.
+    Local(SiteId),
+    /// One place with the data of all sites: what privacy forbids.
+    Pooled,
+}
+
+/// One line of the comparison.
+#[derive(Debug)]
+pub struct StudyRow {
+    /// Who trained.
+    pub contender: Contender,
+    /// The model's file.
+    pub model: PathBuf,
+    /// Optimiser steps (of each site).
+    pub steps: u64,
+    /// Patches looked at, by all together.
+    pub patches: u64,
+    /// Duration of the training.
+    pub training_s: f64,
+    /// Its marks on the held-out scans, scored.
+    pub evaluation: Evaluation,
+}
+
+/// The whole comparison.
+#[derive(Debug)]
+pub struct StudyReport {
+    /// Federated, then the sites in order, then pooled.
+    pub rows: Vec<StudyRow>,
+    /// The federated session's rounds.
+    pub session: SessionRecord,
+    /// Held-out scans.
+    pub scans: usize,
+}
+
+/// What the study is doing.
+#[derive(Debug)]
+pub enum StudyEvent<'a> {
+    /// In the federated session, or preparing scans.
+    Training(TrainEvent<'a>),
+    /// A local or pooled training.
+    Step {
+        /// Whose.
+        contender: &'a Contender,
+        /// Steps done.
+        done: u64,
+        /// Steps of it.
+        total: u64,
+        /// Loss of the step.
+        loss: f64,
+    },
+    /// Searching the held-out scans.
+    Scoring {
+        /// Whose model.
+        contender: &'a Contender,
+        /// Scans done.
+        done: usize,
+        /// Scans.
+        total: usize,
+    },
+    /// A line is ready.
+    Scored(&'a StudyRow),
+}
+
+/// Why there is no comparison.
+#[derive(Debug, thiserror::Error)]
+pub enum StudyError {
+    /// The federated training.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// It did not reach its end.
+    #[error("the federated session did not complete: {0}")]
+    NotCompleted(String),
+    /// A site.
+    #[error(transparent)]
+    Site(#[from] SiteError),
+    /// Local or pooled training.
+    #[error(transparent)]
+    Training(#[from] TrainingError),
+    /// A model's file.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Searching a scan.
+    #[error(transparent)]
+    Predict(#[from] PredictError),
+    /// A held-out folder.
+    #[error(transparent)]
+    Folder(#[from] DatasetError),
+    /// A held-out folder without its truth.
+    #[error("no annotations.csv in {0}: the held-out scans cannot be scored without it")]
+    NoAnnotations(PathBuf),
+    /// A held-out scan.
+    #[error(transparent)]
+    Scan(#[from] MetaImageError),
+    /// A table.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// Scoring.
+    #[error(transparent)]
+    Scoring(#[from] ScoringError),
+    /// The caller asked to stop.
+    #[error("stopped")]
+    Stopped,
+}
+
+/// The truth of the held-out scans.
+struct HeldOut {
+    scans: Vec<(String, PathBuf)>,
+    nodules: Vec<Finding>,
+    excluded: Vec<Finding>,
+}
+
+/// Trains all contenders with the same steps from the same start and scores them on the same scans.
+pub fn study(
+    request: &StudyRequest,
+    observer: &mut dyn FnMut(StudyEvent<'_>),
+    stop: &Stop,
+) -> Result<StudyReport, StudyError> {
+    let held_out = HeldOut::read(&request.held_out)?;
+    let training = &request.training;
+    let start = Instant::now();
+    let report = train(training, &mut |event| observer(StudyEvent::Training(event)), stop)?;
+    let federated = match report.outcome {
+        in_process::Outcome::Completed { model } => model,
+        in_process::Outcome::Suspended => return Err(StudyError::Stopped),
+        in_process::Outcome::Failed { reason } => return Err(StudyError::NotCompleted(reason.to_string())),
+    };
+    let training_s = start.elapsed().as_secs_f64();
+
+    let task = task(training)?;
+    let mut study = Study { request, task, held_out, observer, stop };
+    let (steps, batch) = (study.steps(), training.config.hyperparameters.batch_size as usize);
+    let together = batch * training.sites.len();
+    let mut rows = vec![study.judge(Contender::Federated, federated, together, training_s)?];
+    let mut pooled = Vec::new();
+    for (i, site) in training.sites.iter().enumerate() {
+        let cache = training.out.join("work").join(site.id.as_str());
+        let site = Site::load(site, &study.task.plan, &cache, &mut |_, _| ())?;
+        rows.push(study.alone(Contender::Local(site.id.clone()), &site.scans, batch, stream(i))?);
+        pooled.extend(site.scans);
+    }
+    // As many patches in a step as all sites together look at.
+    rows.push(study.alone(Contender::Pooled, &pooled, together, 0)?);
+    debug_assert!(rows.iter().all(|row| row.steps == steps));
+    Ok(StudyReport { rows, session: report.record, scans: study.held_out.scans.len() })
+}
+
+fn task(training: &TrainRequest) -> Result<Task, StudyError> {
+    let h = &training.config.hyperparameters;
+    let network = training.architecture.build(&Device::flex()).map_err(TrainError::from)?;
+    Ok(Task {
+        architecture: training.architecture.clone(),
+        plan: detector::Plan { patch_size: h.patch_size as usize, ..training.plan.clone() },
+        sampling: training.sampling.clone(),
+        note: training.note.clone(),
+        schema_hash: schema_hash(&ParameterSchema::of(&network)),
+        device: training.device.clone(),
+    })
+}
+
+struct Study<'a> {
+    request: &'a StudyRequest,
+    task: Task,
+    held_out: HeldOut,
+    observer: &'a mut dyn FnMut(StudyEvent<'_>),
+    stop: &'a Stop,
+}
+
+impl Study<'_> {
+    fn hyperparameters(&self) -> &Hyperparameters {
+        &self.request.training.config.hyperparameters
+    }
+
+    /// Optimiser steps that every site takes in the session.
+    fn steps(&self) -> u64 {
+        steps_per_round(self.hyperparameters()) * u64::from(self.hyperparameters().rounds)
+    }
+
+    /// Trains without federation, from the session's own start, and scores the result.
+    fn alone(
+        &mut self,
+        contender: Contender,
+        scans: &[PreparedScan],
+        batch: usize,
+        stream: u64,
+    ) -> Result<StudyRow, StudyError> {
+        let h = self.hyperparameters().clone();
+        let steps = self.steps();
+        let config = training_config(&self.task, &h, batch, h.seed ^ stream, steps);
+        let network = config.architecture.build(&Device::flex()).map_err(TrainError::from)?;
+        let parameters = match &self.request.training.initial {
+            Some(path) => Model::load(path)?.parameters,
+            None => ParameterSchema::of(&network).initial(h.seed),
+        };
+        let state = TrainingState::from_parameters(parameters, config.adamw);
+        let start = Instant::now();
+        let mut trainer = Trainer::new(&config, scans, &self.task.device, state)?;
+        for done in 1..=steps {
+            let report = trainer.step(None)?;
+            (self.observer)(StudyEvent::Step { contender: &contender, done, total: steps, loss: report.loss.total });
+            if self.stop.requested() {
+                return Err(StudyError::Stopped);
+            }
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        let name = match &contender {
+            Contender::Local(site) => format!("local_{}", site.as_str()),
+            Contender::Pooled | Contender::Federated => "pooled".to_owned(),
+        };
+        let training = &self.request.training;
+        let session = training.session.as_str();
+        let path = training.out.join("models").join(format!("session_{session}_{name}_model.safetensors"));
+        let model = Model {
+            architecture: self.task.architecture.clone(),
+            plan: self.task.plan.clone(),
+            parameters: trainer.into_state().parameters,
+            provenance: Provenance {
+                session: format!("{session}: {name}"),
+                rounds: 0,
+                sites: Vec::new(),
+                note: self.task.note.clone(),
+            },
+        };
+        model.save(&path, weights::Overwrite::Refuse)?;
+        self.judge(contender, path, batch, seconds)
+    }
+
+    /// Searches the held-out scans with a model and scores its marks, which are kept beside the models.
+    fn judge(
+        &mut self,
+        contender: Contender,
+        model: PathBuf,
+        patches_per_step: usize,
+        training_s: f64,
+    ) -> Result<StudyRow, StudyError> {
+        let predictor = Model::load(&model)?.predictor(&self.task.device)?;
+        let total = self.held_out.scans.len();
+        let mut marks = Vec::new();
+        for (done, (series_uid, path)) in self.held_out.scans.iter().enumerate() {
+            (self.observer)(StudyEvent::Scoring { contender: &contender, done, total });
+            let stop = self.stop;
+            let mut go_on = |_| if stop.requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+            let prediction = match predictor.predict(&read_hu(path)?, &self.request.options, &mut go_on) {
+                Err(PredictError::Stopped) => return Err(StudyError::Stopped),
+                other => other?,
+            };
+            marks.extend(prediction.detections.iter().map(|d| Mark {
+                series_uid: series_uid.clone(),
+                center_mm_xyz: d.center_mm_xyz,
+                probability: d.confidence,
+                diameter_mm: Some(d.diameter_mm),
+            }));
+        }
+        write_marks(&model.with_extension("marks.csv"), &marks)?;
+        let HeldOut { scans, nodules, excluded } = &self.held_out;
+        let series: Vec<String> = scans.iter().map(|(uid, _)| uid.clone()).collect();
+        let evaluation = evaluate(&marks, nodules, excluded, &series, &Options::default())?;
+        let steps = self.steps();
+        let patches = steps * patches_per_step as u64;
+        let row = StudyRow { contender, model, steps, patches, training_s, evaluation };
+        (self.observer)(StudyEvent::Scored(&row));
+        Ok(row)
+    }
+}
+
+impl HeldOut {
+    fn read(folders: &[PathBuf]) -> Result<Self, StudyError> {
+        let mut all = Self { scans: Vec::new(), nodules: Vec::new(), excluded: Vec::new() };
+        for folder in folders {
+            let dataset = discover(folder)?;
+            let annotations = dataset.tables.annotations.ok_or_else(|| StudyError::NoAnnotations(folder.clone()))?;
+            all.nodules.extend(read_findings(&annotations)?);
+            if let Some(excluded) = &dataset.tables.excluded {
+                all.excluded.extend(read_findings(excluded)?);
+            }
+            all.scans.extend(dataset.series.into_iter().map(|s| (s.series_uid, s.path)));
+        }
+        // The same table may serve several folders.
+        let here = |f: &Finding| all.scans.iter().any(|(uid, _)| *uid == f.series_uid);
+        all.nodules.retain(here);
+        all.excluded.retain(here);
+        Ok(all)
+    }
+}

@@ -1,0 +1,336 @@
+//! A federated session on this machine, from the hospitals' folders to the global model's file.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use detector::training::Sampling;
+use detector::{Architecture, ArchitectureError, Device, Model, ModelError, ParameterSchema, Plan, Provenance};
+use federation::{Digest, GlobalModel, Phase, SessionConfig, SessionId, SessionRecord, SiteId};
+use transport::{Event, FederatedClient, FederatedServer, ModelFormat, ServerError, Stop, in_process};
+
+use crate::local::{DetectorTrainer, Task};
+use crate::site::{Site, SiteError, SiteRequest};
+
+/// What to train, on what.
+#[derive(Debug, Clone)]
+pub struct TrainRequest {
+    /// The session's name: of its files, and to resume it.
+    pub session: SessionId,
+    /// The hospitals.
+    pub sites: Vec<SiteRequest>,
+    /// The network.
+    pub architecture: Architecture,
+    /// Preprocessing; its patch size is replaced by the hyper-parameters'.
+    pub plan: Plan,
+    /// Rounds, epochs, algorithm, deadlines.
+    pub config: SessionConfig,
+    /// How patches are drawn and varied.
+    pub sampling: Sampling,
+    /// Start from this model instead of random weights.
+    pub initial: Option<PathBuf>,
+    /// What a reader of the model must know about its data, e.g. that these are phantoms.
+    pub note: String,
+    /// Folder for `models/`, `sessions/`, `training_history.json` and the working copies.
+    pub out: PathBuf,
+    /// Where the arithmetic runs.
+    pub device: Device,
+}
+
+/// What happens during training.
+#[derive(Debug)]
+pub enum TrainEvent<'a> {
+    /// A site's scans are being prepared.
+    Preparing {
+        /// Which site.
+        site: &'a SiteId,
+        /// Scans done.
+        done: usize,
+        /// Scans of the site.
+        total: usize,
+    },
+    /// A site is ready.
+    SiteReady(&'a Site),
+    /// A site cannot take part; the others go on.
+    SiteUnusable(&'a SiteError),
+    /// Something happened in the session.
+    Session(&'a Event),
+}
+
+/// How training ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainReport {
+    /// Completed, failed or suspended.
+    pub outcome: in_process::Outcome,
+    /// The whole history of the session.
+    pub record: SessionRecord,
+}
+
+/// Why training cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The session.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The network.
+    #[error(transparent)]
+    Architecture(#[from] ArchitectureError),
+    /// The model to start from.
+    #[error(transparent)]
+    Initial(#[from] ModelError),
+    /// It is of another network.
+    #[error(
+        "{path} holds another network than the one to be trained; leave out the network's name or the model to start from"
+    )]
+    InitialArchitecture {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Too few hospitals are left.
+    #[error("{usable} of {given} site(s) can take part, at least {minimum} are needed; first problem: {first}")]
+    TooFewSites {
+        /// That can train.
+        usable: usize,
+        /// That were named.
+        given: usize,
+        /// The session's minimum.
+        minimum: u32,
+        /// Of the unusable ones.
+        first: SiteError,
+    },
+    /// No hospital.
+    #[error("no site was named: give --site NAME=DIR at least once")]
+    NoSites,
+    /// The description of the task beside the session.
+    #[error("the session's description {path} cannot be {action}: {source}")]
+    TaskFile {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A session that exists must be resumed.
+    #[error("session {0} is already in this output folder; go on with --resume {0}, or choose another --session name")]
+    SessionExists(SessionId),
+    /// A session that is to be resumed does not exist.
+    #[error("there is no session {0} in this output folder; the sessions are the folders below {1}")]
+    NoSession(SessionId, PathBuf),
+}
+
+/// Creates the session and runs it to its end, or until `stop`.
+pub fn train(
+    request: &TrainRequest,
+    observer: &mut dyn FnMut(TrainEvent<'_>),
+    stop: &Stop,
+) -> Result<TrainReport, TrainError> {
+    if session_folder(&request.out, &request.session).exists() {
+        return Err(TrainError::SessionExists(request.session.clone()));
+    }
+    request.config.validate().map_err(ServerError::from)?;
+    let plan = Plan { patch_size: request.config.hyperparameters.patch_size as usize, ..request.plan.clone() };
+    let schema = ParameterSchema::of(&request.architecture.build(&Device::flex())?);
+    let task = Arc::new(Task {
+        architecture: request.architecture.clone(),
+        plan,
+        sampling: request.sampling.clone(),
+        note: request.note.clone(),
+        schema_hash: schema_hash(&schema),
+        device: request.device.clone(),
+    });
+    let minimum = request.config.minimum_sites;
+    let clients = clients(&request.sites, minimum, &task, &request.out, observer)?;
+    let parameters = match &request.initial {
+        Some(path) => {
+            let model = Model::load(path)?;
+            if model.architecture != request.architecture {
+                return Err(TrainError::InitialArchitecture { path: path.clone() });
+            }
+            model.parameters
+        }
+        None => schema.initial(request.config.hyperparameters.seed),
+    };
+    let initial = GlobalModel { round: 0, parameters, schema_hash: task.schema_hash };
+    // Before the session: whoever finds a session finds its description.
+    write_task(&request.out, &request.session, &task, &request.sites)?;
+    let format = Box::new(Safetensors { task: task.clone() });
+    let mut server =
+        FederatedServer::create(&request.out, request.session.clone(), request.config.clone(), initial, format)?;
+    run(&mut server, clients, observer, stop)
+}
+
+/// Goes on with a session that was stopped or killed. The sites' folders are those of its start.
+pub fn resume(
+    out: &Path,
+    session: &SessionId,
+    device: &Device,
+    observer: &mut dyn FnMut(TrainEvent<'_>),
+    stop: &Stop,
+) -> Result<TrainReport, TrainError> {
+    if !session_folder(out, session).exists() {
+        return Err(TrainError::NoSession(session.clone(), out.join("sessions")));
+    }
+    let (mut task, sites) = read_task(out, session)?;
+    task.device = device.clone();
+    let task = Arc::new(task);
+    let mut server = FederatedServer::open(out, session.clone(), Box::new(Safetensors { task: task.clone() }))?;
+    if matches!(server.session().phase(), Phase::Completed | Phase::Failed) {
+        return run(&mut server, Vec::new(), observer, stop);
+    }
+    let minimum = server.session().config().minimum_sites;
+    let clients = clients(&sites, minimum, &task, out, observer)?;
+    run(&mut server, clients, observer, stop)
+}
+
+fn run(
+    server: &mut FederatedServer,
+    clients: Vec<FederatedClient>,
+    observer: &mut dyn FnMut(TrainEvent<'_>),
+    stop: &Stop,
+) -> Result<TrainReport, TrainError> {
+    // One worker: a site's training already uses all cores.
+    let mut forward = |event: &Event| observer(TrainEvent::Session(event));
+    let outcome = in_process::run(server, clients, NonZeroUsize::MIN, &mut forward, stop)?;
+    Ok(TrainReport { outcome, record: server.session().record().clone() })
+}
+
+fn clients(
+    requests: &[SiteRequest],
+    minimum: u32,
+    task: &Arc<Task>,
+    out: &Path,
+    observer: &mut dyn FnMut(TrainEvent<'_>),
+) -> Result<Vec<FederatedClient>, TrainError> {
+    let mut clients = Vec::new();
+    let mut first_problem = None;
+    for (i, request) in requests.iter().enumerate() {
+        let mut progress = |done, total| observer(TrainEvent::Preparing { site: &request.id, done, total });
+        match Site::load(request, &task.plan, &out.join("work").join(request.id.as_str()), &mut progress) {
+            Ok(site) => {
+                observer(TrainEvent::SiteReady(&site));
+                let trainer = DetectorTrainer::new(task.clone(), site.scans, stream(i));
+                clients.push(FederatedClient::new(site.id, Box::new(trainer)));
+            }
+            Err(problem) => {
+                observer(TrainEvent::SiteUnusable(&problem));
+                first_problem.get_or_insert(problem);
+            }
+        }
+    }
+    let usable = clients.len();
+    match first_problem {
+        Some(first) if usable < minimum as usize => {
+            Err(TrainError::TooFewSites { usable, given: requests.len(), minimum, first })
+        }
+        _ if requests.is_empty() => Err(TrainError::NoSites),
+        _ => Ok(clients),
+    }
+}
+
+/// Spreads the sites' indices over the seeds (Weyl sequence of the golden ratio).
+pub(crate) fn stream(site: usize) -> u64 {
+    (site as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+pub(crate) fn schema_hash(schema: &ParameterSchema) -> Digest {
+    let text: String = schema.parameters.iter().map(|p| format!("{} {:?}\n", p.name, p.shape)).collect();
+    Digest::of_bytes(text.as_bytes())
+}
+
+/// The file of the final model.
+struct Safetensors {
+    task: Arc<Task>,
+}
+
+impl ModelFormat for Safetensors {
+    fn encode(
+        &self,
+        model: &GlobalModel,
+        session: &SessionRecord,
+    ) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
+        let sites: BTreeSet<&SiteId> = session
+            .rounds
+            .iter()
+            .flat_map(|r| &r.sites)
+            .filter(|(_, s)| s.update.is_some())
+            .map(|(id, _)| id)
+            .collect();
+        let provenance = Provenance {
+            session: session.session_id.as_str().to_owned(),
+            rounds: session.rounds.len() as u32,
+            sites: sites.into_iter().map(|s| s.as_str().to_owned()).collect(),
+            note: self.task.note.clone(),
+        };
+        let model = Model {
+            architecture: self.task.architecture.clone(),
+            plan: self.task.plan.clone(),
+            parameters: model.parameters.clone(),
+            provenance,
+        };
+        Ok(model.to_state_dict()?.to_safetensors())
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Result<Vec<f32>, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Model::from_safetensors(bytes, Path::new("the session's model"))?.parameters)
+    }
+}
+
+// ---------------------------------------------------------------- the task beside the session
+
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TaskFile {
+    schema_version: u32,
+    task: Task,
+    sites: Vec<TaskSite>,
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TaskSite {
+    id: SiteId,
+    folder: PathBuf,
+    annotations: Option<PathBuf>,
+}
+
+const TASK_VERSION: u32 = 1;
+
+fn session_folder(out: &Path, session: &SessionId) -> PathBuf {
+    out.join("sessions").join(session.as_str())
+}
+
+fn task_path(out: &Path, session: &SessionId) -> PathBuf {
+    out.join("work").join(format!("{}.task.json", session.as_str()))
+}
+
+fn write_task(out: &Path, session: &SessionId, task: &Task, sites: &[SiteRequest]) -> Result<(), TrainError> {
+    let path = task_path(out, session);
+    let absolute = |p: &PathBuf| std::path::absolute(p).unwrap_or_else(|_| p.clone());
+    let sites = sites
+        .iter()
+        .map(|s| TaskSite {
+            id: s.id.clone(),
+            folder: absolute(&s.folder),
+            annotations: s.annotations.as_ref().map(absolute),
+        })
+        .collect();
+    let file = TaskFile { schema_version: TASK_VERSION, task: task.clone(), sites };
+    let write = || {
+        let json = serde_json::to_vec_pretty(&file)?;
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        detector::write_atomically(&path, |f| std::io::Write::write_all(f, &json))
+    };
+    write().map_err(|source| TrainError::TaskFile { path: path.clone(), action: "written", source })
+}
+
+fn read_task(out: &Path, session: &SessionId) -> Result<(Task, Vec<SiteRequest>), TrainError> {
+    let path = task_path(out, session);
+    let read = || -> std::io::Result<TaskFile> { Ok(serde_json::from_slice(&std::fs::read(&path)?)?) };
+    let file = read().map_err(|source| TrainError::TaskFile { path: path.clone(), action: "read", source })?;
+    let sites = file.sites.into_iter();
+    Ok((file.task, sites.map(|s| SiteRequest { id: s.id, folder: s.folder, annotations: s.annotations }).collect()))
+}

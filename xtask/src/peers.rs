@@ -1,0 +1,122 @@
+//! A Python with the independent programs that the tests compare ours with (`peers.txt`), in a virtual environment
+//! under the target folder.
+
+use std::env;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::command::{run, succeeds};
+use crate::project::Project;
+
+const PEERS: &str = include_str!("../peers.txt");
+const CUDA: &str = include_str!("../peers-cuda.txt");
+/// PyTorch's own index has a build for Linux without CUDA: a tenth of what PyPI's build needs.
+const CPU_INDEX: &str = "https://download.pytorch.org/whl/cpu";
+/// What the pinned numpy asks for.
+const MIN_PYTHON: (u32, u32) = (3, 11);
+
+/// The interpreter to use: `FEDNODULE_PYTHON`, or our own environment, made now unless it is there already. What pip
+/// says goes into a file, because other work goes on beside it.
+pub(crate) fn install(project: &Project) -> Result<PathBuf> {
+    if let Some(python) = env::var_os("FEDNODULE_PYTHON") {
+        return Ok(python.into());
+    }
+    let folder = project.target.join("peers");
+    let python =
+        if cfg!(windows) { folder.join("Scripts").join("python.exe") } else { folder.join("bin").join("python") };
+    let stamp = folder.join("installed.txt");
+    let wanted = format!("{PEERS}{CUDA}");
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) && works(&python) {
+        return Ok(python);
+    }
+    let log = project.target.join("peers.log");
+    fill(&project.root.join("xtask"), &folder, &python, &log).with_context(|| {
+        let last = fs::read_to_string(&log).unwrap_or_default();
+        let last: Vec<&str> = last.lines().rev().take(3).collect();
+        format!("{} ends with {last:?}", log.display())
+    })?;
+    fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))?;
+    Ok(python)
+}
+
+fn fill(requirements: &Path, folder: &Path, python: &Path, log: &Path) -> Result<()> {
+    let log = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+    let quietly = |command: &mut Command| -> Result<()> {
+        run(command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?))
+    };
+    quietly(Command::new(system_python()?).args(["-m", "venv", "--clear"]).arg(folder)).context(
+        "Python cannot make a virtual environment; on Debian and Ubuntu: sudo apt-get install --yes python3-venv",
+    )?;
+    let pip = || {
+        let mut pip = Command::new(python);
+        pip.current_dir(requirements).args(["-m", "pip", "install", "--no-input", "--disable-pip-version-check"]);
+        pip.args(["--no-deps", "--only-binary=:all:", "--no-compile", "--progress-bar=off"]);
+        pip
+    };
+    let torch = PEERS.lines().find(|line| line.starts_with("torch==")).context("peers.txt names no torch")?;
+    let is_small = !cfg!(target_os = "linux")
+        || quietly(pip().args(["--retries=0", "--index-url", CPU_INDEX]).arg(format!("{torch}+cpu"))).is_ok();
+    if !is_small {
+        quietly(pip().args(["--requirement", "peers-cuda.txt"]))?;
+    }
+    quietly(pip().args(["--requirement", "peers.txt"]))?;
+    ensure!(works(python), "the peers are installed, but Python cannot import them");
+    Ok(())
+}
+
+fn works(python: &Path) -> bool {
+    succeeds(Command::new(python).args(["-c", "import numpy, SimpleITK, torch"]))
+}
+
+/// The machine's Python, if it is new enough.
+fn system_python() -> Result<&'static str> {
+    let mut found = None;
+    for name in ["python3", "python"] {
+        let Ok(output) = Command::new(name).arg("--version").stdin(Stdio::null()).output() else { continue };
+        let Some(version) = parse_version(&String::from_utf8_lossy(&output.stdout)) else { continue };
+        if version >= MIN_PYTHON {
+            return Ok(name);
+        }
+        found = Some(version);
+    }
+    let found = found.map_or("none was found".to_owned(), |(major, minor)| format!("found was {major}.{minor}"));
+    bail!(
+        "Python {}.{} or later is needed, {found}; install it with\n  \
+         Debian, Ubuntu: sudo apt-get install --yes python3 python3-venv\n  \
+         macOS: brew install python\n  Windows: winget install Python.Python.3.12",
+        MIN_PYTHON.0,
+        MIN_PYTHON.1
+    )
+}
+
+/// `Python 3.11.7` → (3, 11).
+fn parse_version(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.strip_prefix("Python ")?.trim().split('.');
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn python_versions_are_compared_as_numbers() {
+        assert_eq!(parse_version("Python 3.11.7\n"), Some((3, 11)));
+        assert!(parse_version("Python 3.9.18").unwrap() < MIN_PYTHON);
+        assert_eq!(parse_version("Python 3.13.0rc1"), Some((3, 13)));
+        assert_eq!(parse_version("bash: python3: not found"), None);
+    }
+
+    #[test]
+    fn every_requirement_is_pinned() {
+        let mut lines = PEERS.lines().chain(CUDA.lines()).filter(|line| !line.starts_with('#'));
+        assert!(
+            lines.all(|line| line
+                .split_once("==")
+                .is_some_and(|(name, version)| !name.is_empty() && !version.is_empty()))
+        );
+    }
+}

@@ -1,0 +1,36 @@
+//! Commands that build one program and run it.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::command::run;
+use crate::project::Project;
+
+/// The whole job of the platform. The program itself knows what that is.
+pub(crate) fn demo(project: &Project, quick: bool) -> Result<()> {
+    run(project.cargo().args(["build", "--release", "--package", "fednodule"]))?;
+    let program = project.target.join("release").join("fednodule").with_extension(std::env::consts::EXE_EXTENSION);
+    let mut demo = Command::new(program);
+    demo.current_dir(&project.root).arg("demo");
+    if quick {
+        demo.arg("--quick");
+    }
+    run(demo.args(["--out", "runs/demo"]))
+}
+
+/// Speed of the convolution kernels.
+pub(crate) fn bench(project: &Project, arguments: &[String]) -> Result<()> {
+    run(example(project, "conv3d", "bench").args(arguments))
+}
+
+/// Difficulty of the phantoms.
+pub(crate) fn acceptance(project: &Project, scans: u32, size: &str, seed: u64) -> Result<()> {
+    run(example(project, "phantom", "acceptance").args([&scans.to_string(), size, &seed.to_string()]))
+}
+
+fn example(project: &Project, package: &str, name: &str) -> Command {
+    let mut command = project.cargo();
+    command.args(["run", "--release", "--package", package, "--example", name, "--"]);
+    command
+}
