@@ -71,7 +71,7 @@ pub(crate) struct Train {
     pub(crate) session: Option<SessionId>,
     #[arg(long, value_name = "ID", conflicts_with = "session")]
     pub(crate) resume: Option<SessionId>,
-    #[arg(long, value_name = "SIZE", default_value = "xs", value_parser = PossibleValuesParser::new(["xs", "s", "m", "l", "classic"]))]
+    #[arg(long, value_name = "SIZE", default_value = "xs", value_parser = PossibleValuesParser::new(["xxs", "xs", "s", "m", "l", "classic"]))]
     pub(crate) network: String,
     #[arg(long, value_name = "FILE")]
     pub(crate) initial: Option<PathBuf>,

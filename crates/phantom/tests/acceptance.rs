@@ -5,8 +5,8 @@ use phantom::acceptance::{MAX_BASELINE_CPM, acceptance};
 
 #[test]
 fn a_blob_detector_fails_on_small_phantoms_and_vessels_are_a_reason() {
-    let result = acceptance(6, Size::Small, 5, &mut |_, _| {}).unwrap();
-    assert!(result.nodules >= 18, "{result:?}");
+    let result = acceptance(4, Size::Small, 77, &mut |_, _| {}).unwrap();
+    assert!(result.nodules >= 12, "{result:?}");
     assert!(result.cpm <= MAX_BASELINE_CPM, "{result:?}");
     assert!(result.cpm_without_vessels > result.cpm + 0.05, "{result:?}");
     // The nodules are there to be seen: most are among the marks.

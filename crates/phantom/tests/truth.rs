@@ -2,8 +2,8 @@
 
 use phantom::{HospitalStyle, NoduleKind, Phantom, PhantomSpec, Size, generate};
 
-fn scans(style: HospitalStyle, count: u64) -> Vec<Phantom> {
-    (0..count)
+fn scans(style: HospitalStyle, indices: std::ops::Range<u64>) -> Vec<Phantom> {
+    indices
         .map(|index| generate(&PhantomSpec { labels: true, ..PhantomSpec::new(5, index, style, Size::Small) }))
         .collect()
 }
@@ -39,7 +39,7 @@ fn mean_around(phantom: &Phantom, centre: [f64; 3], radius: f64) -> f64 {
 #[test]
 fn nodules_are_visible_where_the_truth_says() {
     let mut seen = 0;
-    for phantom in scans(HospitalStyle::ThinSoft, 4) {
+    for phantom in scans(HospitalStyle::ThinSoft, 0..3) {
         for nodule in &phantom.nodules {
             // A large solid nodule may be a cavity, dark in the middle.
             if nodule.kind == NoduleKind::Solid && nodule.diameter_mm > 8.0 {
@@ -52,13 +52,13 @@ fn nodules_are_visible_where_the_truth_says() {
             seen += 1;
         }
     }
-    assert!(seen >= 8, "only {seen} nodules in 4 scans");
+    assert!(seen >= 6, "only {seen} nodules in 3 scans");
 }
 
 #[test]
 fn sizes_are_those_of_luna16() {
     for style in [HospitalStyle::LowDoseSharp, HospitalStyle::HeldOut] {
-        for phantom in scans(style, 2) {
+        for phantom in scans(style, 0..1) {
             assert!((2..=6).contains(&phantom.nodules.len()), "{} nodules", phantom.nodules.len());
             for nodule in &phantom.nodules {
                 assert!((2.9..=20.5).contains(&nodule.diameter_mm), "{nodule:?}");
@@ -70,7 +70,7 @@ fn sizes_are_those_of_luna16() {
 
 #[test]
 fn all_lobes_are_labelled_on_their_side() {
-    let phantom = scans(HospitalStyle::OldScannerStreaks, 4).pop().unwrap();
+    let phantom = scans(HospitalStyle::OldScannerStreaks, 3..4).pop().unwrap();
     let geometry = phantom.volume.geometry().clone();
     assert_eq!(geometry.direction[0][0], -1.0, "the fourth scan of the old scanner is stored flipped");
     let lobes = phantom.lobes.as_ref().unwrap();

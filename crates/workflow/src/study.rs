@@ -17,7 +17,7 @@ use transport::{Stop, in_process};
 
 use crate::local::{Task, steps_per_round, training_config};
 use crate::site::{Site, SiteError};
-use crate::train::{TrainError, TrainEvent, TrainRequest, schema_hash, stream, train};
+use crate::train::{TrainError, TrainEvent, TrainRequest, resume, schema_hash, session_exists, stream, train};
 
 /// A comparison.
 #[derive(Debug, Clone)]
@@ -53,8 +53,8 @@ pub struct StudyRow {
     pub steps: u64,
     /// Patches looked at, by all together.
     pub patches: u64,
-    /// Duration of the training.
-    pub training_s: f64,
+    /// Duration of the training, preparation of the scans included; unknown when it was done by an earlier run.
+    pub training_s: Option<f64>,
     /// Its marks on the held-out scans, scored.
     pub evaluation: Evaluation,
 }
@@ -147,7 +147,8 @@ struct HeldOut {
     excluded: Vec<Finding>,
 }
 
-/// Trains all contenders with the same steps from the same start and scores them on the same scans.
+/// Trains all contenders with the same steps from the same start and scores them on the same scans. A study that was
+/// stopped goes on with the session and the models that are there.
 pub fn study(
     request: &StudyRequest,
     observer: &mut dyn FnMut(StudyEvent<'_>),
@@ -155,14 +156,20 @@ pub fn study(
 ) -> Result<StudyReport, StudyError> {
     let held_out = HeldOut::read(&request.held_out)?;
     let training = &request.training;
+    let resumed = session_exists(&training.out, &training.session);
     let start = Instant::now();
-    let report = train(training, &mut |event| observer(StudyEvent::Training(event)), stop)?;
+    let mut forward = |event: TrainEvent<'_>| observer(StudyEvent::Training(event));
+    let report = if resumed {
+        resume(&training.out, &training.session, &training.device, &mut forward, stop)?
+    } else {
+        train(training, &mut forward, stop)?
+    };
     let federated = match report.outcome {
         in_process::Outcome::Completed { model } => model,
         in_process::Outcome::Suspended => return Err(StudyError::Stopped),
         in_process::Outcome::Failed { reason } => return Err(StudyError::NotCompleted(reason.to_string())),
     };
-    let training_s = start.elapsed().as_secs_f64();
+    let training_s = (!resumed).then(|| start.elapsed().as_secs_f64());
 
     let task = task(training)?;
     let mut study = Study { request, task, held_out, observer, stop };
@@ -221,6 +228,16 @@ impl Study<'_> {
         batch: usize,
         stream: u64,
     ) -> Result<StudyRow, StudyError> {
+        let name = match &contender {
+            Contender::Local(site) => format!("local_{}", site.as_str()),
+            Contender::Pooled | Contender::Federated => "pooled".to_owned(),
+        };
+        let training = &self.request.training;
+        let session = training.session.as_str();
+        let path = training.out.join("models").join(format!("session_{session}_{name}_model.safetensors"));
+        if path.exists() {
+            return self.judge(contender, path, batch, None);
+        }
         let h = self.hyperparameters().clone();
         let steps = self.steps();
         let config = training_config(&self.task, &h, batch, h.seed ^ stream, steps);
@@ -239,14 +256,7 @@ impl Study<'_> {
                 return Err(StudyError::Stopped);
             }
         }
-        let seconds = start.elapsed().as_secs_f64();
-        let name = match &contender {
-            Contender::Local(site) => format!("local_{}", site.as_str()),
-            Contender::Pooled | Contender::Federated => "pooled".to_owned(),
-        };
-        let training = &self.request.training;
-        let session = training.session.as_str();
-        let path = training.out.join("models").join(format!("session_{session}_{name}_model.safetensors"));
+        let training_s = start.elapsed().as_secs_f64();
         let model = Model {
             architecture: self.task.architecture.clone(),
             plan: self.task.plan.clone(),
@@ -259,7 +269,7 @@ impl Study<'_> {
             },
         };
         model.save(&path, weights::Overwrite::Refuse)?;
-        self.judge(contender, path, batch, seconds)
+        self.judge(contender, path, batch, Some(training_s))
     }
 
     /// Searches the held-out scans with a model and scores its marks, which are kept beside the models.
@@ -268,7 +278,7 @@ impl Study<'_> {
         contender: Contender,
         model: PathBuf,
         patches_per_step: usize,
-        training_s: f64,
+        training_s: Option<f64>,
     ) -> Result<StudyRow, StudyError> {
         let predictor = Model::load(&model)?.predictor(&self.task.device)?;
         let total = self.held_out.scans.len();

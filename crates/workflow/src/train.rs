@@ -126,7 +126,7 @@ pub fn train(
     observer: &mut dyn FnMut(TrainEvent<'_>),
     stop: &Stop,
 ) -> Result<TrainReport, TrainError> {
-    if session_folder(&request.out, &request.session).exists() {
+    if session_exists(&request.out, &request.session) {
         return Err(TrainError::SessionExists(request.session.clone()));
     }
     request.config.validate().map_err(ServerError::from)?;
@@ -169,7 +169,7 @@ pub fn resume(
     observer: &mut dyn FnMut(TrainEvent<'_>),
     stop: &Stop,
 ) -> Result<TrainReport, TrainError> {
-    if !session_folder(out, session).exists() {
+    if !session_exists(out, session) {
         return Err(TrainError::NoSession(session.clone(), out.join("sessions")));
     }
     let (mut task, sites) = read_task(out, session)?;
@@ -299,6 +299,11 @@ const TASK_VERSION: u32 = 1;
 
 fn session_folder(out: &Path, session: &SessionId) -> PathBuf {
     out.join("sessions").join(session.as_str())
+}
+
+/// Is there a session of this name in the folder, running or over?
+pub fn session_exists(out: &Path, session: &SessionId) -> bool {
+    session_folder(out, session).exists()
 }
 
 fn task_path(out: &Path, session: &SessionId) -> PathBuf {

@@ -23,27 +23,37 @@ use crate::{args, interrupt};
 
 /// What a demonstration costs.
 struct Scale {
+    /// Scans of every hospital to train on.
     scans: usize,
-    size: Size,
+    /// Scans of every style that nobody trains on.
+    held_out: usize,
     hyperparameters: Hyperparameters,
 }
 
 impl Scale {
+    /// Measured on two cores: a narrow network on small patches, because minutes are short.
     fn new(quick: bool) -> Self {
-        let usual = Hyperparameters::default();
+        let usual = Hyperparameters {
+            batch_size: 4,
+            patch_size: 48,
+            learning_rate: 4e-3,
+            local_epochs: 1,
+            ..Hyperparameters::default()
+        };
         if quick {
-            let hyperparameters =
-                Hyperparameters { rounds: 2, local_epochs: 1, patches_per_epoch: 16, patch_size: 32, ..usual };
-            Self { scans: 2, size: Size::Small, hyperparameters }
+            let hyperparameters = Hyperparameters { rounds: 2, patches_per_epoch: 48, ..usual };
+            Self { scans: 3, held_out: 1, hyperparameters }
         } else {
-            let hyperparameters = Hyperparameters { rounds: 5, local_epochs: 1, patches_per_epoch: 200, ..usual };
-            Self { scans: 8, size: Size::Small, hyperparameters }
+            let hyperparameters = Hyperparameters { rounds: 6, patches_per_epoch: 200, ..usual };
+            Self { scans: 10, held_out: 3, hyperparameters }
         }
     }
 }
 
-/// Three hospitals that train, and one that nobody trains on.
-const STYLES: [HospitalStyle; 4] =
+/// The hospitals that train.
+const TRAINING: [HospitalStyle; 3] = [HospitalStyle::ThinSoft, HospitalStyle::LowDoseSharp, HospitalStyle::ThickSlice];
+/// Whose scans, of other patients, are scored: also those of a hospital that nobody trained on.
+const SCORED: [HospitalStyle; 4] =
     [HospitalStyle::ThinSoft, HospitalStyle::LowDoseSharp, HospitalStyle::ThickSlice, HospitalStyle::HeldOut];
 
 pub(crate) fn run(args: &args::Demo, console: &Console) -> anyhow::Result<Exit> {
@@ -54,18 +64,27 @@ pub(crate) fn run(args: &args::Demo, console: &Console) -> anyhow::Result<Exit> 
     let bar = console.bar();
 
     console.note(Message::DemoPhantoms);
-    let spec = DatasetSpec { sites: STYLES.to_vec(), ..DatasetSpec::new(STYLES.len(), scale.scans, scale.size, 0) };
-    let phantoms = write_dataset(&args.out.join("phantoms"), &spec, &mut |progress| {
-        bar.set_length(progress.total as u64);
-        bar.set_position(progress.done as u64);
-        bar.set_message(progress.site);
-    })?;
-    let (held_out, sites) = phantoms.sites.split_last().expect("four hospitals were written");
+    let specs = [
+        ("training", DatasetSpec { sites: TRAINING.to_vec(), ..DatasetSpec::new(1, scale.scans, Size::Small, 0) }),
+        ("held_out", DatasetSpec { sites: SCORED.to_vec(), ..DatasetSpec::new(1, scale.held_out, Size::Small, 1) }),
+    ];
+    let mut folders = Vec::new();
+    for (name, spec) in &specs {
+        let summary = write_dataset(&args.out.join("phantoms").join(name), spec, &mut |progress| {
+            bar.set_length(progress.total as u64);
+            bar.set_position(progress.done as u64);
+            bar.set_message(progress.site);
+        })?;
+        folders.push(summary.sites);
+    }
+    let [(_, training_spec), _] = &specs;
+    let held_out = folders.pop().unwrap_or_default();
+    let sites = folders.pop().unwrap_or_default();
 
     let note = Language::ALL.map(|language| Message::NotePhantoms.text(language)).join(" / ");
     let sites = (0..sites.len())
         .map(|i| {
-            let id = SiteId::new(spec.site_name(i))?;
+            let id = SiteId::new(training_spec.site_name(i))?;
             Ok(SiteRequest { id, folder: sites[i].clone(), annotations: None })
         })
         .collect::<anyhow::Result<_>>()?;
@@ -74,9 +93,9 @@ pub(crate) fn run(args: &args::Demo, console: &Console) -> anyhow::Result<Exit> 
     // An eighth of an adult's lungs are the lungs of a small phantom.
     plan.lungs.volume_ml = 150.0..=*plan.lungs.volume_ml.end();
     let training = TrainRequest {
-        session: SessionId::new("demo")?,
+        session: SessionId::new(if args.quick { "demo-quick" } else { "demo" })?,
         sites,
-        architecture: Architecture::by_name("xs")?,
+        architecture: Architecture::by_name("xxs")?,
         plan,
         config: SessionConfig {
             hyperparameters: scale.hyperparameters,
@@ -91,7 +110,7 @@ pub(crate) fn run(args: &args::Demo, console: &Console) -> anyhow::Result<Exit> 
     };
     // Every candidate counts for the curve.
     let options = PredictOptions { threshold: 0.0, ..PredictOptions::default() };
-    let request = StudyRequest { training, held_out: vec![held_out.clone()], options };
+    let request = StudyRequest { training, held_out: held_out.clone(), options };
     let report = study(
         &request,
         &mut |event| match event {
@@ -132,7 +151,7 @@ pub(crate) fn run(args: &args::Demo, console: &Console) -> anyhow::Result<Exit> 
     let federated = report.rows.first().map(|row| row.model.clone()).unwrap_or_default();
     predict(
         &PredictRequest {
-            scans: vec![held_out.clone()],
+            scans: held_out,
             model: federated,
             out: results.clone(),
             options: PredictOptions::default(),

@@ -30,7 +30,7 @@ pub enum Architecture {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ArchitectureError {
     /// A name that is none of the presets.
-    #[error("no network is called '{0}'; the names are xs, s, m, l and classic")]
+    #[error("no network is called '{0}'; the names are xxs, xs, s, m, l and classic")]
     UnknownName(String),
     /// Numbers that do not fit together.
     #[error("the network's description is not usable: {0}")]
@@ -38,9 +38,10 @@ pub enum ArchitectureError {
 }
 
 impl Architecture {
-    /// A preset by its name: `xs`, `s`, `m`, `l`, `classic`.
+    /// A preset by its name: `xxs`, `xs`, `s`, `m`, `l`, `classic`.
     pub fn by_name(name: &str) -> Result<Self, ArchitectureError> {
         Ok(match name {
+            "xxs" => Self::DetectionUnet(UNet3dConfig::xxs()),
             "xs" => Self::DetectionUnet(UNet3dConfig::xs()),
             "s" => Self::DetectionUnet(UNet3dConfig::s()),
             "m" => Self::DetectionUnet(UNet3dConfig::m()),

@@ -24,6 +24,11 @@ impl UNet3dConfig {
         Self { widths: widths.to_vec(), blocks: vec![1, 1, 2, 2], group_channels: 8 }
     }
 
+    /// Three narrow levels: for tests and for demonstrations that must end in minutes.
+    pub fn xxs() -> Self {
+        Self { widths: vec![16, 32, 48], blocks: vec![1, 1, 1], group_channels: 8 }
+    }
+
     /// For training on a CPU.
     pub fn xs() -> Self {
         Self::preset([16, 32, 64, 96])
