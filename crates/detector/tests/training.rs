@@ -18,11 +18,7 @@ fn config(steps: u64) -> TrainingConfig {
     // The chest of a small phantom is an eighth of an adult's.
     plan.lungs.volume_ml = 100.0..=9000.0;
     TrainingConfig {
-        architecture: Architecture::DetectionUnet(UNet3dConfig {
-            widths: vec![8, 16, 24],
-            blocks: vec![1, 1, 1],
-            group_channels: 8,
-        }),
+        architecture: Architecture::DetectionUnet(UNet3dConfig::xxs()),
         plan,
         batch_size: 4,
         learning_rate: 5e-3,

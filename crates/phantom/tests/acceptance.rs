@@ -16,6 +16,6 @@ fn a_blob_detector_fails_on_small_phantoms_and_vessels_are_a_reason() {
 #[test]
 #[ignore = "takes minutes: run with --ignored in a release build"]
 fn full_size_phantoms_are_accepted() {
-    let result = acceptance(8, Size::Full, 11, &mut |_, _| {}).unwrap();
+    let result = acceptance(24, Size::Full, 21, &mut |_, _| {}).unwrap();
     assert!(result.accepted(), "{result:?}");
 }
