@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod crash;
-mod kill;
 mod run;
 mod store;
 mod support;

@@ -1,4 +1,11 @@
-//! A real process is killed again and again, with the real file system.
+//! A real process is killed again and again, with the real file system. In a program of its own: between fork and exec
+//! a child holds the locks of its parent, and other tests would find their sessions in use.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../it/support.rs"]
+#[expect(dead_code, reason = "the other tests use the rest")]
+mod support;
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -7,7 +14,7 @@ use std::time::{Duration, Instant};
 use federation::*;
 use transport::*;
 
-use crate::support::*;
+use support::*;
 
 const DIRECTORY: &str = "FEDNODULE_KILL_TEST_DIRECTORY";
 
@@ -41,7 +48,7 @@ fn a_process_that_is_killed_again_and_again_gets_there() {
     // Each life is a little longer than the last, so that every moment is met and the end is reached.
     for life in 0u64.. {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["kill::child", "--exact", "--ignored"])
+            .args(["child", "--exact", "--ignored"])
             .env(DIRECTORY, directory.path())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
