@@ -56,9 +56,7 @@ fn error(found: &[f32], expected: &[f64], terms: usize) -> f64 {
 const TOLERANCE: f64 = 1e-6;
 
 fn instruction_sets() -> Vec<Isa> {
-    let mut all = vec![Isa::Portable, Isa::detect()];
-    all.dedup();
-    all
+    Isa::available().collect()
 }
 
 fn check_against_reference(s: &ConvShape, seed: u64) -> Result<(), TestCaseError> {

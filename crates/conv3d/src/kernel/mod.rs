@@ -12,6 +12,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod portable;
 
 /// Channels that one panel computes side by side; a last block of at most [`HALF`] channels uses half of them.
@@ -19,7 +21,7 @@ pub(crate) const LANES: usize = 16;
 /// Lanes of a half block.
 pub(crate) const HALF: usize = 8;
 
-/// An instruction set. `Avx2` exists only where the processor has it: the one way to get it is [`Isa::detect`].
+/// An instruction set. All but `Portable` exist only where the processor has them: they come from [`Isa::available`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Isa {
     /// Plain Rust.
@@ -27,15 +29,26 @@ pub(crate) enum Isa {
     /// x86-64 with AVX2 and FMA.
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    /// AVX-512F besides.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
 }
 
 impl Isa {
+    /// The best of [`Isa::available`].
     pub(crate) fn detect() -> Self {
+        Self::available().next_back().unwrap_or(Self::Portable)
+    }
+
+    /// What this processor has, best last.
+    pub(crate) fn available() -> impl DoubleEndedIterator<Item = Self> {
+        let mut all = [Some(Self::Portable), None, None];
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
-            return Self::Avx2;
+            all[1] = Some(Self::Avx2);
+            all[2] = std::arch::is_x86_feature_detected!("avx512f").then_some(Self::Avx512);
         }
-        Self::Portable
+        all.into_iter().flatten()
     }
 
     /// Runs plain code compiled for this instruction set; `f` must be marked `#[inline(always)]` to profit.
@@ -43,9 +56,9 @@ impl Isa {
     pub(crate) fn vectorised<R>(self, f: impl FnOnce() -> R) -> R {
         match self {
             Self::Portable => f(),
-            // SAFETY: `Isa::Avx2` is only made where AVX2 and FMA were detected.
+            // SAFETY: these are only made where AVX2 and FMA were detected.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => unsafe { avx2::vectorised(f) },
+            Self::Avx2 | Self::Avx512 => unsafe { avx2::vectorised(f) },
         }
     }
 }
@@ -76,9 +89,14 @@ pub(crate) fn panel(
     match isa {
         Isa::Portable if lanes == LANES => portable::panel::<LANES>(a, rows, cols, b, out, out_step, accumulate),
         Isa::Portable => portable::panel::<HALF>(a, rows, cols, b, out, out_step, accumulate),
-        // SAFETY: `Isa::Avx2` is only made where AVX2 and FMA were detected; the asserts above bound every access.
+        // SAFETY: `Isa::Avx512` is only made where AVX-512F was detected; the asserts above bound every access.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => unsafe {
+        Isa::Avx512 if lanes == LANES => unsafe {
+            avx512::panel(a.as_ptr(), rows, cols, b.as_ptr(), out.as_mut_ptr(), out_step, accumulate);
+        },
+        // SAFETY: these are only made where AVX2 and FMA were detected; the asserts above bound every access.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 | Isa::Avx512 => unsafe {
             if lanes == LANES {
                 avx2::panel::<2>(a.as_ptr(), rows, cols, b.as_ptr(), out.as_mut_ptr(), out_step, accumulate);
             } else {
@@ -104,9 +122,9 @@ pub(crate) unsafe fn transpose(
     match isa {
         // SAFETY: passed on to the caller.
         Isa::Portable => unsafe { portable::transpose(rows, cols, src, src_stride, dst, dst_stride) },
-        // SAFETY: passed on to the caller; `Isa::Avx2` is only made where AVX2 was detected.
+        // SAFETY: passed on to the caller; these are only made where AVX2 was detected.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => unsafe { avx2::transpose(rows, cols, src, src_stride, dst, dst_stride) },
+        Isa::Avx2 | Isa::Avx512 => unsafe { avx2::transpose(rows, cols, src, src_stride, dst, dst_stride) },
     }
 }
 
@@ -127,8 +145,10 @@ pub(crate) fn copy_rows(
                 dst[r * dst_stride..][..len].copy_from_slice(&src[r * src_stride..][..len]);
             }
         }
-        // SAFETY: `Isa::Avx2` is only made where AVX2 was detected; the assert bounds every row.
+        // SAFETY: these are only made where AVX2 was detected; the assert bounds every row.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => unsafe { avx2::copy_rows(rows, len, src.as_ptr(), src_stride, dst.as_mut_ptr(), dst_stride) },
+        Isa::Avx2 | Isa::Avx512 => unsafe {
+            avx2::copy_rows(rows, len, src.as_ptr(), src_stride, dst.as_mut_ptr(), dst_stride)
+        },
     }
 }
