@@ -2,6 +2,8 @@
 //! maps instead of dozens of tensor operations, the same on every device. The network's own backward pass takes over
 //! from there.
 
+use rayon::prelude::*;
+
 use super::targets::Targets;
 use crate::network::DetectionMaps;
 
@@ -57,11 +59,18 @@ pub fn detection_loss(maps: &[f32], targets: &[Targets]) -> (LossTerms, Vec<f32>
     let per_centre = 1.0 / positives.max(1) as f64;
     let mut terms = LossTerms { positives, ..LossTerms::default() };
 
-    let examples = maps.chunks_exact(stride).zip(gradient.chunks_exact_mut(stride)).zip(targets);
-    for ((maps, gradient), target) in examples {
-        let centre = DetectionMaps::CENTRE * cells;
-        terms.centre +=
-            per_centre * centre_focal(&maps[centre..][..cells], target, per_centre, &mut gradient[centre..][..cells]);
+    // One by one in parallel, added up in order: the same bits for any number of threads.
+    let centre = DetectionMaps::CENTRE * cells;
+    let focal_sums: Vec<f64> = maps
+        .par_chunks_exact(stride)
+        .zip(gradient.par_chunks_exact_mut(stride))
+        .zip(targets)
+        .map(|((maps, gradient), target)| {
+            centre_focal(&maps[centre..][..cells], target, per_centre, &mut gradient[centre..][..cells])
+        })
+        .collect();
+    terms.centre = focal_sums.iter().map(|sum| per_centre * sum).sum();
+    for ((maps, gradient), target) in maps.chunks_exact(stride).zip(gradient.chunks_exact_mut(stride)).zip(targets) {
         for p in &target.positives {
             terms.positive_probability += per_centre * sigmoid(f64::from(maps[centre + p.cell]));
             for (axis, &wanted) in p.offset_zyx.iter().enumerate() {
@@ -154,71 +163,100 @@ struct Segmented {
     probability: f64,
 }
 
+/// What one example adds to the segmentation's sums.
+#[derive(Default)]
+struct Sums {
+    tp: f64,
+    fp: f64,
+    missed: f64,
+    positive_weight: f64,
+    positives: usize,
+    probability: f64,
+    /// Voxels outside nodules: logit, and position in the batch's maps.
+    negatives: Vec<(f32, usize)>,
+}
+
+impl Sums {
+    /// `logits` are an example's, from position `first` of the batch's maps.
+    fn of(logits: &[f32], target: &Targets, first: usize) -> Self {
+        let mut sums = Self::default();
+        for (v, &logit) in logits.iter().enumerate() {
+            let (y, w) = (f64::from(target.segmentation[v]), f64::from(target.segmentation_weight[v]));
+            if w == 0.0 {
+                continue;
+            }
+            let p = sigmoid(f64::from(logit));
+            sums.tp += w * p * y;
+            sums.fp += w * p * (1.0 - y);
+            sums.missed += w * (1.0 - p) * y;
+            if y >= 0.5 {
+                sums.positive_weight += w;
+                sums.positives += 1;
+                sums.probability += p;
+            } else {
+                sums.negatives.push((logit, first + v));
+            }
+        }
+        sums
+    }
+
+    /// Those of two batches.
+    fn and(mut self, mut other: Self) -> Self {
+        self.tp += other.tp;
+        self.fp += other.fp;
+        self.missed += other.missed;
+        self.positive_weight += other.positive_weight;
+        self.positives += other.positives;
+        self.probability += other.probability;
+        self.negatives.append(&mut other.negatives);
+        self
+    }
+}
+
 /// The last eight of `channels` maps are the segmentation's.
 fn segmentation(maps: &[f32], targets: &[Targets], channels: usize, gradient: &mut [f32]) -> Segmented {
     let cells = targets.first().map_or(0, |t| t.centre.len());
     let first = (channels - SUB_VOXELS) * cells;
     let stride = channels * cells;
-    let voxels = stride - first;
     assert_eq!(maps.len(), stride * targets.len(), "maps do not match the targets");
-    let at = |example: usize, voxel: usize| example * stride + first + voxel;
 
-    let (mut tp, mut fp, mut missed) = (0.0, 0.0, 0.0);
-    let (mut positive_weight, mut positive_count, mut probability) = (0.0, 0usize, 0.0);
-    let mut negatives: Vec<(f32, usize)> = Vec::new();
-    for (e, target) in targets.iter().enumerate() {
-        for v in 0..voxels {
-            let (y, w) = (f64::from(target.segmentation[v]), f64::from(target.segmentation_weight[v]));
-            if w == 0.0 {
-                continue;
-            }
-            let logit = maps[at(e, v)];
-            let p = sigmoid(f64::from(logit));
-            tp += w * p * y;
-            fp += w * p * (1.0 - y);
-            missed += w * (1.0 - p) * y;
-            if y >= 0.5 {
-                positive_weight += w;
-                positive_count += 1;
-                probability += p;
-            } else {
-                negatives.push((logit, at(e, v)));
-            }
-        }
-    }
+    // Examples in parallel, their sums in order: the same bits for any number of threads.
+    let of = |(e, target)| Sums::of(&maps[e * stride + first..(e + 1) * stride], target, e * stride + first);
+    let parts: Vec<Sums> = targets.par_iter().enumerate().map(of).collect();
+    let Sums { tp, fp, missed, positive_weight, positives, probability, mut negatives } =
+        parts.into_iter().fold(Sums::default(), Sums::and);
 
     let mut loss = 0.0;
-    let numerator = tp + TVERSKY_SMOOTH;
-    let denominator = tp + TVERSKY_FP * fp + TVERSKY_FN * missed + TVERSKY_SMOOTH;
-    if positive_count > 0 {
-        loss += 1.0 - numerator / denominator;
-    }
-    for (e, target) in targets.iter().enumerate() {
-        if positive_count == 0 {
-            break;
-        }
-        for v in 0..voxels {
-            let (y, w) = (f64::from(target.segmentation[v]), f64::from(target.segmentation_weight[v]));
-            if w == 0.0 {
-                continue;
+    if positives > 0 {
+        let denominator = tp + TVERSKY_FP * fp + TVERSKY_FN * missed + TVERSKY_SMOOTH;
+        let index = (tp + TVERSKY_SMOOTH) / denominator;
+        let slopes = |(e, gradient): (usize, &mut [f32])| -> f64 {
+            let (maps, target, mut focal_sum) = (&maps[e * stride + first..], &targets[e], 0.0);
+            for (v, gradient) in gradient[first..].iter_mut().enumerate() {
+                let (y, w) = (f64::from(target.segmentation[v]), f64::from(target.segmentation_weight[v]));
+                if w == 0.0 {
+                    continue;
+                }
+                let x = f64::from(maps[v]);
+                let p = sigmoid(x);
+                let d_numerator = w * y;
+                let d_denominator = w * (y + TVERSKY_FP * (1.0 - y) - TVERSKY_FN * y);
+                let d_index = (d_numerator - index * d_denominator) / denominator;
+                let mut slope = -d_index * p * (1.0 - p);
+                if y >= 0.5 {
+                    let (value, d_value) = focal(x, y);
+                    focal_sum += w * value;
+                    slope += w * d_value / positive_weight;
+                }
+                *gradient = slope as f32;
             }
-            let i = at(e, v);
-            let x = f64::from(maps[i]);
-            let p = sigmoid(x);
-            let d_numerator = w * y;
-            let d_denominator = w * (y + TVERSKY_FP * (1.0 - y) - TVERSKY_FN * y);
-            let d_index = (d_numerator - numerator / denominator * d_denominator) / denominator;
-            let mut slope = -d_index * p * (1.0 - p);
-            if y >= 0.5 {
-                let (value, d_value) = focal(x, y);
-                loss += w * value / positive_weight;
-                slope += w * d_value / positive_weight;
-            }
-            gradient[i] = slope as f32;
-        }
+            focal_sum
+        };
+        let focal_sums: Vec<f64> = gradient.par_chunks_exact_mut(stride).enumerate().map(slopes).collect();
+        loss += 1.0 - index + focal_sums.iter().sum::<f64>() / positive_weight;
     }
 
-    let kept = (NEGATIVES_PER_POSITIVE * positive_count).max(MIN_NEGATIVES).min(negatives.len());
+    let kept = (NEGATIVES_PER_POSITIVE * positives).max(MIN_NEGATIVES).min(negatives.len());
     if kept > 0 {
         // Ties are broken by the position, so the choice does not depend on the selection's algorithm.
         negatives.select_nth_unstable_by(kept - 1, |a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
@@ -230,7 +268,7 @@ fn segmentation(maps: &[f32], targets: &[Targets], channels: usize, gradient: &m
             gradient[i] += (slope / kept as f64) as f32;
         }
     }
-    Segmented { loss, positives: positive_count, probability: probability / positive_count.max(1) as f64 }
+    Segmented { loss, positives, probability: probability / positives.max(1) as f64 }
 }
 
 #[cfg(test)]
