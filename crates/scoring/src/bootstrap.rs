@@ -4,6 +4,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
+use crate::Evaluation;
 use crate::froc::{Event, FP_RATES, curve, interpolate, mean};
 
 const STEPS_PER_OCTAVE: usize = 32;
@@ -15,6 +16,35 @@ pub struct Band {
     pub points: Vec<BandPoint>,
     /// The 95 % interval of the CPM.
     pub cpm_ci95: [f64; 2],
+    /// The CPM of every resample, in the order of drawing.
+    #[serde(skip)]
+    cpms: Vec<f64>,
+}
+
+/// How much better one detector is than another on the same scans.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct CpmDifference {
+    /// The first's CPM less the second's.
+    pub difference: f64,
+    /// The 95 % interval of the difference, from resamples of the scans that both are read on. It is narrower than the
+    /// two single intervals suggest: a hard patient is hard for both.
+    pub ci95: [f64; 2],
+}
+
+impl Evaluation {
+    /// This detector's CPM less `other`'s, with its paired bootstrap interval; nothing unless both were evaluated on the
+    /// same scans and nodules with the same resamples.
+    pub fn cpm_difference(&self, other: &Self) -> Option<CpmDifference> {
+        let [ours, theirs] = [self.band.as_ref()?, other.band.as_ref()?];
+        let nodules = |e: &Self| e.nodules.iter().map(|outcome| outcome.nodule.clone()).collect::<Vec<_>>();
+        let same = self.options == other.options
+            && self.nodules_of_scan == other.nodules_of_scan
+            && nodules(self) == nodules(other);
+        same.then(|| CpmDifference {
+            difference: self.summary.cpm - other.summary.cpm,
+            ci95: quantiles(ours.cpms.iter().zip(&theirs.cpms).map(|(a, b)| a - b).collect()),
+        })
+    }
 }
 
 /// The band at one number of false positives per scan.
@@ -76,7 +106,7 @@ pub(crate) fn band(events: &[Event], nodules_of_scan: &[u32], bootstraps: usize,
         let [lower, upper] = quantiles(column);
         BandPoint { fp_per_scan, mean, lower, upper }
     });
-    Band { points: points.collect(), cpm_ci95: quantiles(cpms) }
+    Band { points: points.collect(), cpm_ci95: quantiles(cpms.clone()), cpms }
 }
 
 /// A number below `bound`: the high half of a product, whose bias of `bound / 2^64` no sample can show. Written out

@@ -119,6 +119,9 @@ pub struct Evaluation {
     /// Rows for scans that are not listed; the script passes over them in silence, a caller should say so.
     pub unlisted: Unlisted,
     pub(crate) events: Vec<Event>,
+    /// By the rank of the scans' UIDs.
+    pub(crate) nodules_of_scan: Vec<u32>,
+    pub(crate) options: Options,
 }
 
 /// Evaluates a detector's marks exactly as the LUNA16 script does.
@@ -210,7 +213,7 @@ pub fn evaluate(
         double_detections,
         scans: scans.len(),
     };
-    Ok(Evaluation { summary, froc, band, nodules, unlisted, events })
+    Ok(Evaluation { summary, froc, band, nodules, unlisted, events, nodules_of_scan, options: *options })
 }
 
 fn check_finite(marks: &[Mark], included: &[Finding], excluded: &[Finding]) -> Result<(), ScoringError> {

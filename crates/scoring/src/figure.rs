@@ -12,10 +12,17 @@ pub struct FigureLabels {
     pub x_axis: String,
     /// Beside the vertical axis: sensitivity.
     pub y_axis: String,
-    /// The curve in the legend.
-    pub curve: String,
     /// The 95 % band in the legend.
     pub band: String,
+}
+
+/// A curve of the figure.
+#[derive(Debug, Clone, Copy)]
+pub struct FigureCurve<'a> {
+    /// Its name in the legend.
+    pub label: &'a str,
+    /// What is drawn.
+    pub evaluation: &'a Evaluation,
 }
 
 const WIDTH: f64 = 720.0;
@@ -24,11 +31,15 @@ const LEFT: f64 = 72.0;
 const RIGHT: f64 = 700.0;
 const TOP: f64 = 72.0;
 const BOTTOM: f64 = 456.0;
-const COLOR: &str = "#1f5fa8";
+const LEGEND: f64 = RIGHT - 238.0;
+/// Colours of the curves, in order; told apart also by readers who see no difference between red and green (Okabe and
+/// Ito 2008, darkened for white paper).
+const COLORS: [&str; 6] = ["#1f5fa8", "#b45309", "#2f7d5b", "#8e4585", "#555b61", "#a8323e"];
 
-/// Draws curve and band from 1/8 to 8 false positives per scan on a logarithmic axis, as the LUNA16 papers do, with
-/// the CPM and its interval under the title. The result is a complete SVG file, the same bytes for the same input.
-pub fn froc_svg(evaluation: &Evaluation, labels: &FigureLabels) -> String {
+/// Draws the curves from 1/8 to 8 false positives per scan on a logarithmic axis, as the LUNA16 papers do, each with
+/// its CPM in the legend; the first with its band, and its CPM's interval under the title. The result is a complete SVG
+/// file, the same bytes for the same input.
+pub fn froc_svg(curves: &[FigureCurve<'_>], labels: &FigureLabels) -> String {
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" \
          height=\"{HEIGHT}\" font-family=\"'Noto Sans CJK SC','Noto Sans SC','Microsoft YaHei','PingFang SC',sans-serif\" \
@@ -36,7 +47,9 @@ pub fn froc_svg(evaluation: &Evaluation, labels: &FigureLabels) -> String {
     );
     let middle = (LEFT + RIGHT) / 2.0;
     svg += &text(middle, 30.0, "middle", "font-size=\"18\" font-weight=\"bold\"", &labels.title);
-    svg += &text(middle, 54.0, "middle", "", &cpm_text(evaluation));
+    if let Some(first) = curves.first() {
+        svg += &text(middle, 54.0, "middle", "", &cpm_text(first.evaluation));
+    }
     for rate in FP_RATES {
         svg += &line(x(rate), BOTTOM, x(rate), TOP);
         svg += &text(x(rate), BOTTOM + 20.0, "middle", "", &rate.to_string());
@@ -50,25 +63,32 @@ pub fn froc_svg(evaluation: &Evaluation, labels: &FigureLabels) -> String {
     let turned = format!("transform=\"rotate(-90 22 {0})\"", (TOP + BOTTOM) / 2.0);
     svg += &text(22.0, (TOP + BOTTOM) / 2.0, "middle", &turned, &labels.y_axis);
 
-    if let Some(band) = &evaluation.band {
+    // The legend stands on the right end of the horizontal axis, the band's line lowest.
+    let legend = |row: usize| BOTTOM - 16.0 - 20.0 * row as f64;
+    if let Some(band) = curves.first().and_then(|first| first.evaluation.band.as_ref()) {
         let upper = band.points.iter().map(|p| (p.fp_per_scan, p.upper));
         let lower = band.points.iter().rev().map(|p| (p.fp_per_scan, p.lower));
         let points = polyline(upper.chain(lower));
-        svg += &format!("<polygon points=\"{points}\" fill=\"{COLOR}\" fill-opacity=\"0.18\"/>\n");
-        svg += &format!(
-            "<rect x=\"{}\" y=\"{}\" width=\"28\" height=\"12\" fill=\"{COLOR}\" fill-opacity=\"0.18\"/>\n",
-            RIGHT - 238.0,
-            BOTTOM - 30.0
-        );
-        svg += &text(RIGHT - 202.0, BOTTOM - 19.0, "start", "", &labels.band);
+        let fill = format!("fill=\"{}\" fill-opacity=\"0.18\"", COLORS[0]);
+        svg += &format!("<polygon points=\"{points}\" {fill}/>\n");
+        let top = legend(0) - 10.0;
+        svg += &format!("<rect x=\"{LEGEND}\" y=\"{top}\" width=\"28\" height=\"12\" {fill}/>\n");
+        svg += &text(LEGEND + 36.0, legend(0), "start", "", &labels.band);
     }
-    let points = polyline(visible(evaluation).into_iter());
-    svg += &format!("<polyline points=\"{points}\" fill=\"none\" stroke=\"{COLOR}\" stroke-width=\"2.5\"/>\n");
-    for (rate, sensitivity) in FP_RATES.iter().zip(evaluation.summary.sensitivities) {
-        svg += &format!("<circle cx=\"{:.2}\" cy=\"{:.2}\" r=\"4\" fill=\"{COLOR}\"/>\n", x(*rate), y(sensitivity));
+    // The first is drawn last, on top of the others.
+    for (i, curve) in curves.iter().enumerate().rev() {
+        let FigureCurve { label, evaluation } = *curve;
+        let (color, row) = (COLORS[i % COLORS.len()], curves.len() - i);
+        let points = polyline(visible(evaluation).into_iter());
+        svg += &format!("<polyline points=\"{points}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"2.5\"/>\n");
+        for (rate, sensitivity) in FP_RATES.iter().zip(evaluation.summary.sensitivities) {
+            svg += &format!("<circle cx=\"{:.2}\" cy=\"{:.2}\" r=\"4\" fill=\"{color}\"/>\n", x(*rate), y(sensitivity));
+        }
+        let height = legend(row) - 5.0;
+        svg += &format!("<path d=\"M{LEGEND} {height}h28\" stroke=\"{color}\" stroke-width=\"2.5\"/>\n");
+        let words = if curves.len() > 1 { format!("{label} {:.3}", evaluation.summary.cpm) } else { label.to_owned() };
+        svg += &text(LEGEND + 36.0, legend(row), "start", "", &words);
     }
-    svg += &format!("<path d=\"M{} {}h28\" stroke=\"{COLOR}\" stroke-width=\"2.5\"/>\n", RIGHT - 238.0, BOTTOM - 46.0);
-    svg += &text(RIGHT - 202.0, BOTTOM - 41.0, "start", "", &labels.curve);
     svg + "</svg>\n"
 }
 

@@ -15,9 +15,9 @@ mod figure;
 mod froc;
 mod matching;
 
-pub use bootstrap::{Band, BandPoint};
+pub use bootstrap::{Band, BandPoint, CpmDifference};
 pub use diameter::{DIAMETER_EDGES_MM, DiameterBin};
 pub use evaluation::{Evaluation, Options, ScoringError, Summary, Unlisted, evaluate};
-pub use figure::{FigureLabels, froc_svg};
+pub use figure::{FigureCurve, FigureLabels, froc_svg};
 pub use froc::{FP_RATES, Froc, FrocPoint};
 pub use matching::{MAX_MARKS_PER_SCAN, NoduleOutcome};

@@ -5,8 +5,8 @@
 use imaging::luna16::{Finding, Mark, read_findings, read_marks, read_series_uids};
 use proptest::prelude::*;
 use scoring::{
-    Evaluation, FP_RATES, FigureLabels, FrocPoint, MAX_MARKS_PER_SCAN, Options, ScoringError, Summary, evaluate,
-    froc_svg,
+    Evaluation, FP_RATES, FigureCurve, FigureLabels, FrocPoint, MAX_MARKS_PER_SCAN, Options, ScoringError, Summary,
+    evaluate, froc_svg,
 };
 use serde_json::Value;
 
@@ -211,19 +211,41 @@ fn the_figure_names_the_cpm_and_escapes_its_labels() {
         title: "合成体模结果 <FROC> & CPM".to_owned(),
         x_axis: "每例平均假阳性数".to_owned(),
         y_axis: "敏感度".to_owned(),
-        curve: "模型".to_owned(),
         band: "95% 置信带".to_owned(),
     };
     let with_band = Tables::fixture().evaluate(50);
-    let svg = froc_svg(&with_band, &labels);
+    let svg = froc_svg(&[FigureCurve { label: "模型", evaluation: &with_band }], &labels);
     let [lower, upper] = with_band.summary.cpm_ci95.unwrap();
     assert!(svg.contains(&format!("CPM {:.3} [{lower:.3}, {upper:.3}]", with_band.summary.cpm)));
     assert!(
         svg.contains("合成体模结果 &lt;FROC&gt; &amp; CPM") && svg.contains("95% 置信带") && svg.contains("<polygon")
     );
     assert!(!svg.contains("NaN") && !svg.contains("inf"));
-    let without = froc_svg(&Tables::fixture().evaluate(0), &labels);
-    assert!(!without.contains("<polygon") && !without.contains("95% 置信带"));
+    assert!(svg.contains(">模型<"), "one curve needs no figure behind its name");
+    let without = Tables::fixture().evaluate(0);
+    let curve = |label| FigureCurve { label, evaluation: &without };
+    let two = froc_svg(&[curve("A"), curve("<B>")], &labels);
+    assert!(!two.contains("<polygon") && !two.contains("95% 置信带"));
+    let cpm = format!("{:.3}", without.summary.cpm);
+    assert!(two.contains(&format!("A {cpm}")) && two.contains(&format!("&lt;B&gt; {cpm}")));
+}
+
+#[test]
+fn detectors_are_compared_on_the_same_resamples() {
+    let tables = Tables::fixture();
+    let good = tables.evaluate(200);
+    let worse = Tables { marks: tables.marks[..tables.marks.len() / 2].to_vec(), ..tables.clone() }.evaluate(200);
+    let itself = good.cpm_difference(&good).unwrap();
+    assert_eq!((itself.difference, itself.ci95), (0.0, [0.0; 2]));
+    let there = good.cpm_difference(&worse).unwrap();
+    let back = worse.cpm_difference(&good).unwrap();
+    assert_eq!(there.difference, good.summary.cpm - worse.summary.cpm);
+    assert!(there.ci95[0] < there.ci95[1], "{there:?}");
+    assert_eq!(there.difference, -back.difference);
+    assert_eq!(good.cpm_difference(&tables.evaluate(0)), None, "no resamples");
+    assert_eq!(good.cpm_difference(&tables.evaluate(100)), None, "other resamples");
+    let fewer = Tables { included: tables.included[1..].to_vec(), ..tables.clone() };
+    assert_eq!(good.cpm_difference(&fewer.evaluate(200)), None, "other nodules");
 }
 
 /// Few places and few probabilities, so that hits, double hits and ties are frequent; below the limit of marks.

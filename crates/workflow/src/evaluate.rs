@@ -1,16 +1,13 @@
 //! LUNA16's evaluation from tables on disk to numbers, a curve and a figure on disk.
 
-use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use atomic_write_file::AtomicWriteFile;
 use imaging::luna16::{TableError, read_findings, read_marks, read_series_uids};
-use scoring::{Evaluation, FigureLabels, Options, ScoringError, Summary, Unlisted, froc_svg};
+use scoring::{Evaluation, FigureCurve, FigureLabels, Options, ScoringError, Summary, Unlisted, froc_svg};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::{Language, Message};
-use crate::files::OutputError;
+use crate::files::{OutputError, write_together};
 
 /// The tables of an evaluation, plain or gzip-compressed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,36 +66,20 @@ pub fn evaluate(request: &EvaluateRequest) -> Result<Evaluation, EvaluateError> 
 pub fn write_evaluation(out: &Path, evaluation: &Evaluation, language: Language) -> Result<(), EvaluateError> {
     let record = EvaluationRecord::from(evaluation);
     let json = serde_json::to_string_pretty(&record).expect("plain data serialises") + "\n";
+    let svg = froc_figure(&[(Message::FrocCurve.text(language), evaluation)], language);
+    let csv = evaluation.froc.to_csv();
+    let files = [("froc.csv", csv.as_bytes()), ("froc.svg", svg.as_bytes()), ("evaluation.json", json.as_bytes())];
+    Ok(write_together(out, &files)?)
+}
+
+/// The FROC curves of detectors on the same scans, by name, as SVG.
+pub(crate) fn froc_figure(curves: &[(String, &Evaluation)], language: Language) -> String {
     let labels = FigureLabels {
         title: Message::FrocTitle.text(language),
         x_axis: Message::FrocX.text(language),
         y_axis: Message::FrocY.text(language),
-        curve: Message::FrocCurve.text(language),
         band: Message::FrocBand.text(language),
     };
-    let files = [
-        ("froc.csv", evaluation.froc.to_csv()),
-        ("froc.svg", froc_svg(evaluation, &labels)),
-        ("evaluation.json", json),
-    ];
-    let failed = |path: &Path| {
-        let path = path.to_path_buf();
-        |source| OutputError::Write { path, source }
-    };
-    fs::create_dir_all(out).map_err(failed(out))?;
-    let mut written = Vec::new();
-    for (name, text) in files {
-        let path = out.join(name);
-        let write = || -> std::io::Result<AtomicWriteFile> {
-            let mut file = AtomicWriteFile::open(&path)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            Ok(file)
-        };
-        written.push((write().map_err(failed(&path))?, path));
-    }
-    for (file, path) in written {
-        file.commit().map_err(failed(&path))?;
-    }
-    Ok(())
+    let curves: Vec<_> = curves.iter().map(|(label, evaluation)| FigureCurve { label, evaluation }).collect();
+    froc_svg(&curves, &labels)
 }

@@ -4,6 +4,8 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use atomic_write_file::AtomicWriteFile;
+
 /// Why results are not on disk.
 #[derive(Debug, thiserror::Error)]
 pub enum OutputError {
@@ -32,6 +34,26 @@ pub(crate) fn writable_folder(path: &Path) -> Result<(), OutputError> {
     fs::create_dir_all(path).map_err(cannot_write(path))?;
     let probe = path.join(format!(".fednodule-{}", std::process::id()));
     fs::write(&probe, []).and_then(|()| fs::remove_file(&probe)).map_err(cannot_write(path))
+}
+
+/// Writes files into the folder `out`: each whole, and none unless there is room for all.
+pub(crate) fn write_together(out: &Path, files: &[(&str, &[u8])]) -> Result<(), OutputError> {
+    fs::create_dir_all(out).map_err(cannot_write(out))?;
+    let mut written = Vec::new();
+    for (name, bytes) in files {
+        let path = out.join(name);
+        let write = || -> io::Result<AtomicWriteFile> {
+            let mut file = AtomicWriteFile::open(&path)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            Ok(file)
+        };
+        written.push((write().map_err(cannot_write(&path))?, path));
+    }
+    for (file, path) in written {
+        file.commit().map_err(cannot_write(&path))?;
+    }
+    Ok(())
 }
 
 /// A folder under a temporary name, which goes away unless it is [placed](Staging::place).
