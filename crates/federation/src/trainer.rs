@@ -28,8 +28,9 @@ pub enum TrainerError {
 
 /// Trains and evaluates on the data of one site.
 ///
-/// Both tasks must be deterministic in their arguments: after a crash a task is done again, and the result must be
-/// the same. Nothing may be carried from one round to the next. `progress` is called at least once per step and asks
+/// After a crash a task is done again, and the result must be the same: evaluation depends on its arguments alone,
+/// training also on what the site itself has durably kept from the rounds before (its optimiser's moments, say), never
+/// on a part of a round. `progress` is called at least once per step and asks
 /// to stop by `Break`, whereupon the task returns [`TrainerError::Interrupted`] soon.
 pub trait LocalTrainer {
     /// Trains `hyperparameters.local_epochs` from `global` in round `round` (counted from 1).

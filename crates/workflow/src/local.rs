@@ -1,9 +1,12 @@
 //! The detector as a site's trainer in a federated session.
 
+use std::fs;
+use std::io;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use detector::training::{Proximal, Sampling, Trainer, TrainingConfig, TrainingState, Validator};
+use detector::training::{CheckpointError, Proximal, Sampling, Trainer, TrainingConfig, TrainingState, Validator};
 use detector::{Architecture, Device, Plan, PreparedScan};
 use federation::{
     Digest, Evaluation, GlobalModel, Hyperparameters, LocalTrainer, Metrics, Progress, TrainerError, Update,
@@ -21,6 +24,53 @@ pub struct DetectorTrainer {
     validation: Vec<PreparedScan>,
     /// Keeps the sites' random numbers apart.
     stream: u64,
+    memory: Memory,
+}
+
+/// What a site keeps for itself from one round to the next: its optimiser's moments and the false positives it has
+/// found. An AdamW that starts anew in every round takes its first steps at the full rate whatever the gradient's size,
+/// and the sites drift apart. One file per round: a round that is done again after a crash finds the same start.
+struct Memory {
+    folder: PathBuf,
+}
+
+impl Memory {
+    fn path(&self, round: u32) -> PathBuf {
+        self.folder.join(format!("round_{round:03}.safetensors"))
+    }
+
+    /// The latest round before `round` in which the site took part.
+    fn latest_before(&self, round: u32) -> Option<u32> {
+        (1..round).rev().find(|r| self.path(*r).exists())
+    }
+
+    /// What that round left.
+    fn before(&self, round: u32) -> Result<Option<TrainingState>, CheckpointError> {
+        let latest = self.latest_before(round);
+        latest.map(|r| TrainingState::load(&self.path(r)).map(|(state, _)| state)).transpose()
+    }
+
+    /// Durable when this returns, hence before the round's update leaves the site.
+    fn keep(
+        &self,
+        round: u32,
+        rounds: u32,
+        state: &TrainingState,
+        config: &TrainingConfig,
+    ) -> Result<(), TrainerError> {
+        fs::create_dir_all(&self.folder).map_err(failed)?;
+        state.save(config, &self.path(round)).map_err(failed)?;
+        // The round's own start stays, for it may have to be done again; what an earlier session of the same name left
+        // in later rounds does not.
+        let start = self.latest_before(round);
+        for other in (1..=rounds).filter(|r| *r != round && Some(*r) != start) {
+            match fs::remove_file(self.path(other)) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What all sites of a session share besides the hyper-parameters.
@@ -70,8 +120,9 @@ pub fn steps_per_round(h: &Hyperparameters) -> u64 {
 }
 
 impl DetectorTrainer {
-    /// A trainer on `scans`; with five or more of them, every fifth is kept for validation.
-    pub fn new(task: Arc<Task>, scans: Vec<PreparedScan>, stream: u64) -> Self {
+    /// A trainer on `scans`; with five or more of them, every fifth is kept for validation. `memory` is the site's own
+    /// folder for this session: what is in it never leaves the site.
+    pub fn new(task: Arc<Task>, scans: Vec<PreparedScan>, stream: u64, memory: PathBuf) -> Self {
         let hold_out = scans.len() >= MIN_SCANS_FOR_VALIDATION;
         let (mut training, mut validation) = (Vec::new(), Vec::new());
         for (i, scan) in scans.into_iter().enumerate() {
@@ -83,7 +134,7 @@ impl DetectorTrainer {
         if training.iter().all(|s| s.nodules.is_empty()) {
             training.append(&mut validation);
         }
-        Self { task, training, validation, stream }
+        Self { task, training, validation, stream, memory: Memory { folder: memory } }
     }
 }
 
@@ -99,6 +150,9 @@ impl LocalTrainer for DetectorTrainer {
         let total = steps * u64::from(h.rounds);
         let config = training_config(&self.task, h, h.batch_size as usize, h.seed ^ self.stream, total);
         let mut state = TrainingState::from_parameters(global.parameters.clone(), config.adamw);
+        if let Some(before) = self.memory.before(round).map_err(failed)? {
+            (state.optimizer, state.mined) = (before.optimizer, before.mined);
+        }
         // The learning rate and the random numbers follow the whole session, not the round.
         state.step = steps * u64::from(round - 1);
         let mut trainer = Trainer::new(&config, &self.training, &self.task.device, state).map_err(failed)?;
@@ -113,9 +167,10 @@ impl LocalTrainer for DetectorTrainer {
                 return Err(TrainerError::Interrupted);
             }
         }
-        let trained = trainer.into_state().parameters;
+        let trained = trainer.into_state();
+        self.memory.keep(round, h.rounds, &trained, &config)?;
         Ok(Update {
-            delta: trained.iter().zip(&global.parameters).map(|(new, old)| new - old).collect(),
+            delta: trained.parameters.iter().zip(&global.parameters).map(|(new, old)| new - old).collect(),
             num_examples: u32::try_from(self.training.len()).unwrap_or(u32::MAX),
             schema_hash: global.schema_hash,
             metrics: mean.metrics(),

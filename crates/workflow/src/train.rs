@@ -141,7 +141,7 @@ pub fn train(
         device: request.device.clone(),
     });
     let minimum = request.config.minimum_sites;
-    let clients = clients(&request.sites, minimum, &task, &request.out, observer)?;
+    let clients = clients(&request.sites, minimum, &task, &request.out, &request.session, observer)?;
     let parameters = match &request.initial {
         Some(path) => {
             let model = Model::load(path)?;
@@ -180,7 +180,7 @@ pub fn resume(
         return run(&mut server, Vec::new(), observer, stop);
     }
     let minimum = server.session().config().minimum_sites;
-    let clients = clients(&sites, minimum, &task, out, observer)?;
+    let clients = clients(&sites, minimum, &task, out, session, observer)?;
     run(&mut server, clients, observer, stop)
 }
 
@@ -201,16 +201,18 @@ fn clients(
     minimum: u32,
     task: &Arc<Task>,
     out: &Path,
+    session: &SessionId,
     observer: &mut dyn FnMut(TrainEvent<'_>),
 ) -> Result<Vec<FederatedClient>, TrainError> {
     let mut clients = Vec::new();
     let mut first_problem = None;
     for (i, request) in requests.iter().enumerate() {
         let mut progress = |done, total| observer(TrainEvent::Preparing { site: &request.id, done, total });
-        match Site::load(request, &task.plan, &out.join("work").join(request.id.as_str()), &mut progress) {
+        let work = out.join("work").join(request.id.as_str());
+        match Site::load(request, &task.plan, &work, &mut progress) {
             Ok(site) => {
                 observer(TrainEvent::SiteReady(&site));
-                let trainer = DetectorTrainer::new(task.clone(), site.scans, stream(i));
+                let trainer = DetectorTrainer::new(task.clone(), site.scans, stream(i), work.join(session.as_str()));
                 clients.push(FederatedClient::new(site.id, Box::new(trainer)));
             }
             Err(problem) => {
