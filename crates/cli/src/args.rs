@@ -81,6 +81,8 @@ pub(crate) struct Train {
     pub(crate) patch_size: u32,
     #[arg(long, value_name = "N", default_value = "4")]
     pub(crate) batch_size: u32,
+    #[arg(long, value_name = "ML", default_value = "1500", value_parser = clap::value_parser!(u32).range(50..=5000))]
+    pub(crate) min_lung_ml: u32,
     #[arg(long, value_name = "RATE", default_value = "0.001")]
     pub(crate) learning_rate: f64,
     #[arg(long, value_name = "S", default_value = "0")]

@@ -9,6 +9,7 @@ use detector::{ChosenDevice, DeviceError};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use serde_json::json;
+use unicode_width::UnicodeWidthStr;
 use workflow::catalog::{Language, Message};
 use workflow::failure::{Failure, FailureKind};
 use workflow::files::OutputError;
@@ -166,7 +167,38 @@ impl Console {
     }
 }
 
+/// A table whose columns stand below each other in a terminal, numbers to the right.
+pub(crate) fn table(titles: &[String], rows: &[Vec<String>]) -> String {
+    let lines: Vec<&[String]> = std::iter::once(titles).chain(rows.iter().map(Vec::as_slice)).collect();
+    let widths: Vec<usize> =
+        (0..titles.len()).map(|column| lines.iter().map(|line| line[column].width()).max().unwrap_or(0)).collect();
+    let is_number = |column: usize| {
+        rows.iter().map(|row| &row[column]).all(|cell| cell.starts_with(|c: char| "+-–0123456789".contains(c)))
+    };
+    let line = |cells: &[String]| {
+        let cells = cells.iter().enumerate().map(|(column, cell)| {
+            let space = " ".repeat(widths[column] - cell.width());
+            if is_number(column) { format!("{space}{cell}") } else { format!("{cell}{space}") }
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    lines.into_iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
 fn to_stderr(line: &str) {
     // Where standard error is closed there is nobody to tell.
     writeln!(io::stderr().lock(), "{line}").ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_stand_below_each_other_also_in_chinese() {
+        let cells = |cells: &[&str]| cells.iter().map(|&cell| cell.to_owned()).collect::<Vec<_>>();
+        let rows = [cells(&["联邦", "0.5", ""]), cells(&["site", "12.25", "计入"])];
+        let text = table(&cells(&["训练方式", "CPM", "状态"]), &rows);
+        assert_eq!(text, "训练方式    CPM  状态\n联邦        0.5\nsite      12.25  计入");
+    }
 }

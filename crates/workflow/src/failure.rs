@@ -146,6 +146,7 @@ fn study(error: &StudyError) -> Failure {
         StudyError::Scoring(error) => scoring(error),
         StudyError::NoAnnotations(_) => Failure::new(FailureKind::Input, Message::AdviceSite),
         StudyError::Stopped => Failure::new(FailureKind::Interrupted, Message::AdviceInterrupted),
+        StudyError::Picture(error) => scan(error),
         StudyError::NotCompleted(_) | StudyError::Training(_) | StudyError::Predict(_) => {
             Failure::new(FailureKind::Run, Message::AdviceRun)
         }

@@ -2,18 +2,25 @@
 //! scans that nobody trained on.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use detector::inference::{PredictError, PredictOptions};
+use detector::inference::{Detection, PredictError, PredictOptions};
 use detector::training::{Trainer, TrainingError, TrainingState};
 use detector::{Device, Model, ModelError, ParameterSchema, PreparedScan, Provenance};
 use federation::{Hyperparameters, SessionRecord, SiteId};
-use imaging::luna16::{DatasetError, Finding, Mark, TableError, discover, read_findings, write_marks};
+use imaging::luna16::{DatasetError, Finding, Mark, TableError, discover, read_findings, read_marks, write_marks};
 use imaging::metaimage::{MetaImageError, read_hu};
+use imaging::render::{Plane, SliceStyle, slice_at};
 use scoring::{Evaluation, Options, ScoringError, evaluate};
 use serde::Serialize;
+use serde_json::{Value, json};
 use transport::{Stop, in_process};
+
+use crate::catalog::Language;
+use crate::files::{OutputError, write_together};
+use crate::predict::{Picture, ScanError, marker, straightened};
+use crate::report::comparison::{self, Example, OPERATING_FP_RATE};
 
 use crate::local::{Task, steps_per_round, training_config};
 use crate::site::{Site, SiteError};
@@ -42,6 +49,17 @@ pub enum Contender {
     Pooled,
 }
 
+impl Contender {
+    /// In names of files.
+    fn file_name(&self) -> String {
+        match self {
+            Self::Federated => "federated".to_owned(),
+            Self::Local(site) => format!("local_{}", site.as_str()),
+            Self::Pooled => "pooled".to_owned(),
+        }
+    }
+}
+
 /// One line of the comparison.
 #[derive(Debug)]
 pub struct StudyRow {
@@ -68,6 +86,53 @@ pub struct StudyReport {
     pub session: SessionRecord,
     /// Held-out scans.
     pub scans: usize,
+    /// What a reader must know about the data.
+    pub note: String,
+    /// Patches of a step: of the federated model's sites and each site alone, and of pooled training.
+    pub patches_per_step: [usize; 2],
+    /// The federated model's confidence at [`OPERATING_FP_RATE`] false positives per scan.
+    pub threshold: f64,
+    /// One scan of each held-out folder.
+    pub examples: Vec<Example>,
+}
+
+impl StudyReport {
+    /// The line of one contender.
+    pub fn row(&self, is: impl Fn(&Contender) -> bool) -> Option<&StudyRow> {
+        self.rows.iter().find(|row| is(&row.contender))
+    }
+
+    /// Writes `comparison.html`, `froc.svg`, every model's `froc_NAME.csv` and `study.json` into `out`.
+    pub fn write(&self, out: &Path, language: Language) -> Result<(), OutputError> {
+        let json = serde_json::to_string_pretty(&self.document()).expect("plain data serialises") + "\n";
+        let curves: Vec<(String, String)> = self
+            .rows
+            .iter()
+            .map(|row| (format!("froc_{}.csv", row.contender.file_name()), row.evaluation.froc.to_csv()))
+            .collect();
+        let (html, svg) = (comparison::html(self), comparison::figure(self, language));
+        let mut files = vec![("comparison.html", html.as_bytes()), ("froc.svg", svg.as_bytes())];
+        files.extend(curves.iter().map(|(name, csv)| (name.as_str(), csv.as_bytes())));
+        files.push(("study.json", json.as_bytes()));
+        write_together(out, &files)
+    }
+
+    /// The content of `study.json`.
+    pub fn document(&self) -> Value {
+        let federated = self.row(|c| *c == Contender::Federated);
+        let row = |row: &StudyRow| {
+            json!({
+                "contender": row.contender, "model": row.model, "steps": row.steps, "patches": row.patches,
+                "training_s": row.training_s, "evaluation": row.evaluation.summary,
+                "federated_less_this": federated.and_then(|f| f.evaluation.cpm_difference(&row.evaluation)),
+            })
+        };
+        let rows: Vec<Value> = self.rows.iter().map(row).collect();
+        json!({
+            "note": self.note, "held_out_scans": self.scans, "threshold_at_1_fp_per_scan": self.threshold,
+            "rows": rows, "session": self.session,
+        })
+    }
 }
 
 /// What the study is doing.
@@ -135,6 +200,9 @@ pub enum StudyError {
     /// Scoring.
     #[error(transparent)]
     Scoring(#[from] ScoringError),
+    /// Drawing an example.
+    #[error(transparent)]
+    Picture(#[from] ScanError),
     /// The caller asked to stop.
     #[error("stopped")]
     Stopped,
@@ -143,6 +211,8 @@ pub enum StudyError {
 /// The truth of the held-out scans.
 struct HeldOut {
     scans: Vec<(String, PathBuf)>,
+    /// The first scan of each folder.
+    first: Vec<usize>,
     nodules: Vec<Finding>,
     excluded: Vec<Finding>,
 }
@@ -173,7 +243,7 @@ pub fn study(
 
     let task = task(training)?;
     let mut study = Study { request, task, held_out, observer, stop };
-    let (steps, batch) = (study.steps(), training.config.hyperparameters.batch_size as usize);
+    let batch = training.config.hyperparameters.batch_size as usize;
     let together = batch * training.sites.len();
     let mut rows = vec![study.judge(Contender::Federated, federated, together, training_s)?];
     let mut pooled = Vec::new();
@@ -185,8 +255,19 @@ pub fn study(
     }
     // As many patches in a step as all sites together look at.
     rows.push(study.alone(Contender::Pooled, &pooled, together, 0)?);
-    debug_assert!(rows.iter().all(|row| row.steps == steps));
-    Ok(StudyReport { rows, session: report.record, scans: study.held_out.scans.len() })
+    let points = rows[0].evaluation.froc.points();
+    let operating = points.iter().rev().find(|point| point.fp_per_scan <= OPERATING_FP_RATE);
+    let threshold = operating.map_or(1.0, |point| point.threshold.min(1.0));
+    let examples = study.examples(&rows[0], threshold)?;
+    Ok(StudyReport {
+        rows,
+        session: report.record,
+        scans: study.held_out.scans.len(),
+        note: training.note.clone(),
+        patches_per_step: [batch, together],
+        threshold,
+        examples,
+    })
 }
 
 fn task(training: &TrainRequest) -> Result<Task, StudyError> {
@@ -228,10 +309,7 @@ impl Study<'_> {
         batch: usize,
         stream: u64,
     ) -> Result<StudyRow, StudyError> {
-        let name = match &contender {
-            Contender::Local(site) => format!("local_{}", site.as_str()),
-            Contender::Pooled | Contender::Federated => "pooled".to_owned(),
-        };
+        let name = contender.file_name();
         let training = &self.request.training;
         let session = training.session.as_str();
         let path = training.out.join("models").join(format!("session_{session}_{name}_model.safetensors"));
@@ -298,8 +376,8 @@ impl Study<'_> {
                 diameter_mm: Some(d.diameter_mm),
             }));
         }
-        write_marks(&model.with_extension("marks.csv"), &marks)?;
-        let HeldOut { scans, nodules, excluded } = &self.held_out;
+        write_marks(&marks_path(&model), &marks)?;
+        let HeldOut { scans, nodules, excluded, .. } = &self.held_out;
         let series: Vec<String> = scans.iter().map(|(uid, _)| uid.clone()).collect();
         let evaluation = evaluate(&marks, nodules, excluded, &series, &Options::default())?;
         let steps = self.steps();
@@ -310,9 +388,50 @@ impl Study<'_> {
     }
 }
 
+impl Study<'_> {
+    /// The slice through the largest nodule of each folder's first scan, with the federated model's stronger marks.
+    fn examples(&self, federated: &StudyRow, threshold: f64) -> Result<Vec<Example>, StudyError> {
+        let marks = read_marks(&marks_path(&federated.model))?;
+        let mut examples = Vec::new();
+        for (series_uid, path) in self.held_out.first.iter().filter_map(|&i| self.held_out.scans.get(i)) {
+            let nodules = federated.evaluation.nodules.iter().filter(|n| n.nodule.series_uid == *series_uid);
+            let Some(largest) = nodules.max_by(|a, b| a.nodule.diameter_mm.total_cmp(&b.nodule.diameter_mm)) else {
+                continue;
+            };
+            let detections: Vec<Detection> = marks
+                .iter()
+                .filter(|mark| mark.series_uid == *series_uid && mark.probability >= threshold)
+                .map(|mark| Detection {
+                    center_mm_xyz: mark.center_mm_xyz,
+                    diameter_mm: mark.diameter_mm.unwrap_or_default(),
+                    confidence: mark.probability,
+                })
+                .collect();
+            let volume = read_hu(path)?;
+            let volume = straightened(&volume)?;
+            let Some(slice) = slice_at(&volume, Plane::Axial, largest.nodule.center_mm_xyz) else { continue };
+            let markers = (1..).zip(&detections).map(|(number, detection)| marker(number, detection)).collect();
+            let style = SliceStyle { markers, ..SliceStyle::default() };
+            examples.push(Example {
+                series_uid: series_uid.clone(),
+                diameter_mm: largest.nodule.diameter_mm,
+                confidence: largest.probability,
+                detections,
+                picture: Picture::draw(&volume, Plane::Axial, slice, &style, Vec::new()).map_err(ScanError::from)?,
+            });
+        }
+        Ok(examples)
+    }
+}
+
+/// Where a model's marks on the held-out scans are kept.
+fn marks_path(model: &Path) -> PathBuf {
+    model.with_extension("marks.csv")
+}
+
 impl HeldOut {
     fn read(folders: &[PathBuf]) -> Result<Self, StudyError> {
-        let mut all = Self { scans: Vec::new(), nodules: Vec::new(), excluded: Vec::new() };
+        let mut all = Self { scans: Vec::new(), first: Vec::new(), nodules: Vec::new(), excluded: Vec::new() };
         for folder in folders {
             let dataset = discover(folder)?;
             let annotations = dataset.tables.annotations.ok_or_else(|| StudyError::NoAnnotations(folder.clone()))?;
@@ -320,6 +439,7 @@ impl HeldOut {
             if let Some(excluded) = &dataset.tables.excluded {
                 all.excluded.extend(read_findings(excluded)?);
             }
+            all.first.push(all.scans.len());
             all.scans.extend(dataset.series.into_iter().map(|s| (s.series_uid, s.path)));
         }
         // The same table may serve several folders.

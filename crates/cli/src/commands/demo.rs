@@ -1,24 +1,22 @@
 //! `fednodule demo`: every command's work in one, on phantoms.
 
-use std::fs;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::Path;
 
 use detector::inference::PredictOptions;
 use detector::training::Sampling;
 use detector::{Architecture, DeviceChoice, Plan};
 use federation::{Hyperparameters, SessionConfig, SessionId, SiteId};
 use phantom::{DatasetSpec, HospitalStyle, Size, write_dataset};
-use serde_json::{Value, json};
 use workflow::catalog::{Language, Message};
-use workflow::files::OutputError;
 use workflow::predict::{PredictEvent, PredictRequest, predict};
+use workflow::report::comparison;
 use workflow::site::SiteRequest;
-use workflow::study::{Contender, StudyEvent, StudyRequest, StudyRow, study};
+use workflow::study::{StudyEvent, StudyReport, StudyRequest, StudyRow, study};
 use workflow::train::TrainRequest;
 
 use super::train;
-use crate::console::{Console, Exit};
+use crate::console::{Console, Exit, table};
 use crate::{args, interrupt};
 
 /// What a demonstration costs.
@@ -118,12 +116,17 @@ pub(crate) fn run(args: &args::Demo, console: &Console) -> anyhow::Result<Exit> 
             StudyEvent::Step { contender, done, total, .. } => {
                 bar.set_length(total);
                 bar.set_position(done);
-                bar.set_message(console.text(Message::DemoStep { contender: &name(contender, console) }));
+                bar.set_message(
+                    console.text(Message::DemoStep { contender: &comparison::contender(contender, console.language) }),
+                );
             }
             StudyEvent::Scoring { contender, done, total } => {
                 bar.set_length(total as u64);
                 bar.set_position(done as u64);
-                bar.set_message(console.text(Message::DemoScoring { contender: &name(contender, console) }));
+                bar.set_message(
+                    console
+                        .text(Message::DemoScoring { contender: &comparison::contender(contender, console.language) }),
+                );
             }
             StudyEvent::Scored(row) => bar.suspend(|| console.note(scored(row, console).as_message())),
         },
@@ -132,43 +135,39 @@ pub(crate) fn run(args: &args::Demo, console: &Console) -> anyhow::Result<Exit> 
     bar.finish_and_clear();
     let report = report?;
 
-    let rows: Vec<Value> = report
-        .rows
-        .iter()
-        .map(|row| {
-            json!({
-                "contender": row.contender, "model": row.model, "steps": row.steps, "patches": row.patches,
-                "training_s": row.training_s, "evaluation": row.evaluation.summary,
-            })
-        })
-        .collect();
-    let document = json!({ "data": "synthetic phantoms", "held_out_scans": report.scans, "rows": rows });
-    let path = args.out.join("study.json");
-    let text = serde_json::to_string_pretty(&document)?;
-    fs::write(&path, text).map_err(|source| OutputError::Write { path: path.clone(), source })?;
+    report.write(&args.out, console.language)?;
 
-    let results: PathBuf = args.out.join("predictions");
     let federated = report.rows.first().map(|row| row.model.clone()).unwrap_or_default();
     predict(
         &PredictRequest {
             scans: held_out,
-            model: federated,
-            out: results.clone(),
-            options: PredictOptions::default(),
+            model: federated.clone(),
+            out: args.out.join("predictions"),
+            options: PredictOptions { threshold: report.threshold, ..PredictOptions::default() },
             device: DeviceChoice::Auto,
         },
         &mut |_: PredictEvent<'_>| if stop.requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) },
     )?;
-    console.result(&document, || console.text(Message::WrittenTo { path: &args.out.display() }))?;
+    console.result(&report.document(), || summary(&report, args, &federated, console))?;
     Ok(Exit::Success)
 }
 
-fn name(contender: &Contender, console: &Console) -> String {
-    console.text(match contender {
-        Contender::Federated => Message::ContenderFederated,
-        Contender::Local(site) => return console.text(Message::ContenderLocal { site: &site.as_str() }),
-        Contender::Pooled => Message::ContenderPooled,
-    })
+/// The tables, the result in a sentence, and where everything is.
+fn summary(report: &StudyReport, args: &args::Demo, model: &Path, console: &Console) -> String {
+    let tables = [
+        comparison::round_table(&report.session.rounds, console.language),
+        comparison::model_table(report, console.language),
+    ];
+    let tables = tables.map(|[titles, rows]| table(&titles.concat(), &rows));
+    let files = [
+        (Message::DemoModel, model.to_path_buf()),
+        (Message::DemoComparison, args.out.join("comparison.html")),
+        (Message::DemoFigures, args.out.join("froc.svg")),
+        (Message::DemoReports, args.out.join("predictions")),
+    ];
+    let files = files.map(|(name, path)| console.field(name, &path.display().to_string()));
+    let verdict = comparison::verdict(report, console.language).unwrap_or_default();
+    [&tables.join("\n\n"), "", &verdict, &report.note, "", &files.join("\n")].join("\n")
 }
 
 /// The words of a line of the comparison.
@@ -187,7 +186,7 @@ impl Scored {
 fn scored(row: &StudyRow, console: &Console) -> Scored {
     let summary = &row.evaluation.summary;
     Scored {
-        contender: name(&row.contender, console),
+        contender: comparison::contender(&row.contender, console.language),
         cpm: format!("{:.3}", summary.cpm),
         sensitivity: format!("{:.3}", summary.sensitivities[3]),
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use workflow::catalog::Message;
 use workflow::failure::Failure;
 use workflow::predict::{PredictEvent, PredictReport, PredictRequest, ScanOutcome, ScanResult, predict};
-use workflow::report::stage_name;
+use workflow::report::scan::stage_name;
 
 use crate::console::{Console, Exit};
 use crate::{args, interrupt};

@@ -51,6 +51,8 @@ fn request(args: &args::Train, device: ChosenDevice) -> anyhow::Result<TrainRequ
         algorithm: args.algorithm,
         seed: args.seed,
     };
+    let mut plan = Plan::with_patch(args.patch_size as usize);
+    plan.lungs.volume_ml = f64::from(args.min_lung_ml)..=*plan.lungs.volume_ml.end();
     // One hospital alone is asked for by naming one.
     let minimum_sites = sites.len().min(SessionConfig::default().minimum_sites as usize) as u32;
     let note = args.note.clone().unwrap_or_else(|| default_note(&sites));
@@ -58,7 +60,7 @@ fn request(args: &args::Train, device: ChosenDevice) -> anyhow::Result<TrainRequ
         session: args.session.clone().map_or_else(|| next_session(&args.out), Ok)?,
         sites,
         architecture: Architecture::by_name(&args.network)?,
-        plan: Plan::with_patch(args.patch_size as usize),
+        plan,
         config: SessionConfig { hyperparameters, minimum_sites, ..SessionConfig::default() },
         sampling: Sampling::default(),
         initial: args.initial.clone(),

@@ -88,6 +88,11 @@ const HELP: &[(&str, &str, &str)] = &[
     ("train.patches_per_epoch", "一次本地训练的小块数", "Patches of one local epoch"),
     ("train.patch_size", "小块的边长（体素，16 的倍数）", "Edge of a patch in voxels, a multiple of 16"),
     ("train.batch_size", "每步的小块数", "Patches of one step"),
+    (
+        "train.min_lung_ml",
+        "双肺体积（mL）低于此值时视为分割失败、改为搜索整个体部；儿童或小体模请调低（小体模用 150）",
+        "Lungs of less volume (mL, both) count as badly outlined, and the whole body is searched instead; lower it for children or small phantoms (150 for these)",
+    ),
     ("train.learning_rate", "学习率", "Learning rate"),
     ("train.seed", "随机种子", "Seed"),
     ("train.note", "写入模型文件的来源与局限说明", "What the model file says about its origin and limits"),

@@ -138,9 +138,59 @@ messages! {
     DemoScoring { contender }: "评价 {contender}" / "Scoring {contender}";
     DemoScored { contender, cpm, sensitivity }: "{contender}：CPM {cpm}，每例 1 个假阳性时灵敏度 {sensitivity}（合成体模结果）"
         / "{contender}: CPM {cpm}, sensitivity {sensitivity} at 1 false positive per scan (synthetic phantoms)";
+    DemoModel: "联邦模型" / "Federated model";
+    DemoComparison: "对比报告" / "Comparison";
+    DemoFigures: "FROC 曲线" / "FROC curves";
+    DemoReports: "逐例检测报告" / "Reports of the scans";
     ContenderFederated: "联邦" / "federated";
     ContenderLocal { site }: "仅 {site}" / "{site} alone";
     ContenderPooled: "集中" / "pooled";
+
+    // The comparison of a study.
+    ComparisonTitle: "联邦训练效果对比" / "What federation is worth";
+    ComparisonVerdict { federated, best, over_best, pooled, to_pooled }:
+        "联邦模型 CPM {federated}；最好的单一中心 {best}（联邦减单一中心 {over_best}）；集中训练 {pooled}（联邦减集中 {to_pooled}）。"
+        / "Federated CPM {federated}; best single site {best} (federated less that {over_best}); pooled {pooled} (federated less that {to_pooled}).";
+    ComparisonMethod { scans, steps, batch, together }:
+        "所有模型从相同的初始权重出发、训练相同的 {steps} 步，并在 {scans} 例无人训练过的扫描上按 LUNA16 规则评价。联邦与单一中心每步 {batch} 个小块，集中训练每步 {together} 个（各中心之和）。差值的置信区间由对相同扫描的配对自助抽样得到；区间很宽时，不可据此排名。"
+        / "All models start from the same weights, train for the same {steps} steps and are scored by LUNA16's rules on {scans} scans that nobody trained on. Federated and single sites look at {batch} patches a step, pooled training at {together} (all sites' together). Intervals of differences come from a paired bootstrap over the same scans; do not rank by wide ones.";
+    ComparisonModels: "模型对比" / "Models compared";
+    ComparisonDiameter: "按直径的灵敏度（每例 1 个假阳性时）" / "Sensitivity by diameter (at 1 false positive per scan)";
+    ComparisonRounds: "逐轮与各中心" / "Rounds and sites";
+    ComparisonExamples: "示例：联邦模型在未训练过的扫描上" / "Examples: the federated model on scans that nobody trained on";
+    ComparisonExamplesRule { threshold }:
+        "每个文件夹第一例中最大结节所在的横断面；圆圈为置信度不低于 {threshold} 的检出（此阈值下平均每例约 1 个假阳性）。"
+        / "The axial slice through the largest nodule of each folder's first scan; circles are detections of confidence {threshold} or more (about 1 false positive per scan).";
+    ExampleFound { diameter, confidence }: "真值直径 {diameter} mm，检出置信度 {confidence}"
+        / "True diameter {diameter} mm, found with confidence {confidence}";
+    ExampleWeak { diameter, confidence }: "真值直径 {diameter} mm，置信度仅 {confidence}，低于阈值，未圈出"
+        / "True diameter {diameter} mm, confidence only {confidence}: below the threshold, not circled";
+    ExampleMissed { diameter }: "真值直径 {diameter} mm，未检出" / "True diameter {diameter} mm, not found";
+    ColumnContender: "训练方式" / "Trained by";
+    ColumnCpm: "CPM" / "CPM";
+    ColumnInterval: "95% 区间" / "95 % interval";
+    ColumnDifference: "联邦减此项" / "Federated less this";
+    ColumnSensitivityAtOne: "灵敏度（1 FP/例）" / "Sensitivity (1 FP/scan)";
+    ColumnSteps: "步数" / "Steps";
+    ColumnPatches: "小块数" / "Patches";
+    ColumnSeconds: "用时（秒）" / "Time (s)";
+    ColumnRound: "轮" / "Round";
+    ColumnSite: "中心" / "Site";
+    ColumnTrainingLoss: "训练损失" / "Training loss";
+    ColumnValidationLoss: "全局模型验证损失" / "Global model's validation loss";
+    ColumnProbability: "结节体素平均概率" / "Mean probability on nodules";
+    ColumnStatus: "状态" / "Status";
+    AllSites: "合计" / "all";
+    StatusTraining: "训练中" / "training";
+    StatusTrained: "已计入" / "counted";
+    StatusLate: "超时" / "late";
+    StatusDropped: "离开" / "left";
+    StatusFailed: "失败" / "failed";
+    StatusRefused: "被拒绝" / "refused";
+    DiameterFrom { from }: "≥ {from} mm" / "≥ {from} mm";
+    DiameterBetween { from, to }: "{from}–{to} mm" / "{from}–{to} mm";
+    NodulesOf { share, nodules }: "{share}（{nodules} 个）" / "{share} ({nodules})";
+
     Cpm: "CPM（平均灵敏度）" / "CPM (mean sensitivity)";
     SensitivityAt { rate }: "每例 {rate} 个假阳性时的灵敏度" / "Sensitivity at {rate} false positives per scan";
     EvaluationCounts { true_positives, false_negatives, false_positives, ignored, double_detections }:

@@ -16,6 +16,7 @@ pub use pictures::{PICTURED_DETECTIONS, Picture, Pictures};
 pub use scan::{LoadedModel, MarkedDetection, PredictStage, ScanError, ScanResult};
 
 use crate::files::writable_folder;
+pub(crate) use pictures::{marker, straightened};
 
 /// A batch of scans.
 #[derive(Debug, Clone, PartialEq)]

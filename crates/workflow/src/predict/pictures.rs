@@ -1,5 +1,6 @@
 //! Which slices of a scan are shown, and drawing them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use imaging::render::{Marker, Plane, RenderError, SliceStyle, render_slice, slice_at, slice_count};
@@ -7,6 +8,7 @@ use imaging::{Volume, resample};
 use rayon::prelude::*;
 
 use super::scan::{MarkedDetection, ScanError};
+use detector::inference::Detection;
 
 /// Only so many detections have pictures, the strongest: a report of a hundred would be too large to open.
 pub const PICTURED_DETECTIONS: usize = 10;
@@ -29,6 +31,25 @@ pub struct Picture {
 }
 
 impl Picture {
+    /// Draws slice `index` (from 0) of a scan whose axes are the body's, see [`straightened`].
+    pub(crate) fn draw(
+        volume: &Volume<i16>,
+        plane: Plane,
+        index: usize,
+        style: &SliceStyle,
+        numbers: Vec<u32>,
+    ) -> Result<Self, RenderError> {
+        let image = render_slice(volume, plane, index, style)?;
+        Ok(Self {
+            plane,
+            slice: index + 1,
+            count: slice_count(volume, plane).unwrap_or_default(),
+            numbers,
+            size: [image.width, image.height],
+            png: image.to_png(),
+        })
+    }
+
     /// Its file name: `axial_0091.png`.
     pub fn name(&self) -> String {
         let plane = match self.plane {
@@ -38,6 +59,20 @@ impl Picture {
         };
         format!("{plane}_{:04}.png", self.slice)
     }
+}
+
+/// The scan, resampled where its axes are oblique to the body's.
+pub(crate) fn straightened(volume: &Volume<i16>) -> Result<Cow<'_, Volume<i16>>, ScanError> {
+    if slice_count(volume, Plane::Axial).is_some() {
+        return Ok(Cow::Borrowed(volume));
+    }
+    let finest = volume.geometry().spacing_mm_xyz.into_iter().fold(f64::INFINITY, f64::min);
+    Ok(Cow::Owned(resample::resample_isotropic(volume, finest)?))
+}
+
+/// The circle around a detection.
+pub(crate) fn marker(number: u32, detection: &Detection) -> Marker {
+    Marker { center_mm_xyz: detection.center_mm_xyz, diameter_mm: detection.diameter_mm, number }
 }
 
 /// The pictures of a scan.
@@ -53,23 +88,10 @@ impl Pictures {
     /// Draws the slices in three planes through each of the strongest detections, or through the middle of the scan
     /// when there is none. Every detection that touches a slice is circled.
     pub fn draw(volume: &Volume<i16>, detections: &[MarkedDetection]) -> Result<Self, ScanError> {
-        let resampled;
-        let oblique = slice_count(volume, Plane::Axial).is_none();
-        let volume = if oblique {
-            let finest = volume.geometry().spacing_mm_xyz.into_iter().fold(f64::INFINITY, f64::min);
-            resampled = resample::resample_isotropic(volume, finest)?;
-            &resampled
-        } else {
-            volume
-        };
-        let markers: Vec<Marker> = detections
-            .iter()
-            .map(|marked| Marker {
-                center_mm_xyz: marked.detection.center_mm_xyz,
-                diameter_mm: marked.detection.diameter_mm,
-                number: marked.number,
-            })
-            .collect();
+        let straight = straightened(volume)?;
+        let oblique = matches!(straight, Cow::Owned(_));
+        let volume = &*straight;
+        let markers = detections.iter().map(|marked| marker(marked.number, &marked.detection)).collect();
         let style = SliceStyle { markers, ..SliceStyle::default() };
 
         // A slice through two detections is drawn once.
@@ -87,19 +109,10 @@ impl Pictures {
             }
         }
         let wanted: Vec<_> = wanted.into_iter().collect();
-        let draw = |((plane, index), numbers): ((usize, usize), Vec<u32>)| -> Result<Picture, RenderError> {
-            let plane = Plane::ALL[plane];
-            let image = render_slice(volume, plane, index, &style)?;
-            Ok(Picture {
-                plane,
-                slice: index + 1,
-                count: slice_count(volume, plane).unwrap_or_default(),
-                numbers,
-                size: [image.width, image.height],
-                png: image.to_png(),
-            })
+        let draw = |((plane, index), numbers): ((usize, usize), Vec<u32>)| {
+            Picture::draw(volume, Plane::ALL[plane], index, &style, numbers)
         };
-        let all = wanted.into_par_iter().map(draw).collect::<Result<_, _>>()?;
+        let all = wanted.into_par_iter().map(draw).collect::<Result<_, RenderError>>()?;
         Ok(Self { all, oblique })
     }
 }
@@ -107,7 +120,6 @@ impl Pictures {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use detector::inference::Detection;
     use imaging::Geometry;
 
     fn marked(number: u32, center_mm_xyz: [f64; 3]) -> MarkedDetection {

@@ -260,7 +260,7 @@ fn write(result: &ScanResult, pictures: &Pictures, out: &Path) -> Result<PathBuf
     for picture in &pictures.all {
         staging.write(&picture.name(), &picture.png)?;
     }
-    staging.write("report.html", report::html(result, pictures).as_bytes())?;
+    staging.write("report.html", report::scan::html(result, pictures).as_bytes())?;
     let json = serde_json::to_vec_pretty(result).expect("plain data serialises");
     staging.write(MARKER, &json)?;
     staging.place(MARKER)?;

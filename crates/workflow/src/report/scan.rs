@@ -1,31 +1,21 @@
-//! The report of a scan: one HTML file with everything in it, Chinese first with its English twin, made to be printed.
+//! What was found in a scan.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use detector::inference::Mode;
 use imaging::lung_mask::LungSource;
 use imaging::render::Plane;
 
+use super::{both, escape, facts, footer, page, png, section, short, table, twins};
 use crate::catalog::{Language, Message};
-use crate::predict::{PICTURED_DETECTIONS, Picture, Pictures, PredictStage, ScanResult};
-
-const STYLE: &str = include_str!("report.css");
+use crate::predict::{MarkedDetection, PICTURED_DETECTIONS, Picture, Pictures, PredictStage, ScanResult};
 
 /// The report as a complete HTML document.
 pub fn html(result: &ScanResult, pictures: &Pictures) -> String {
-    let title = Message::ReportTitle.text(Language::Zh);
     let sections =
         [header(result), detections(result), figures(result, pictures), scan(result), model(result), footer()];
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"zh-CN\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{title} {uid}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n{}</body>\n</html>\n",
-        sections.concat(),
-        uid = escape(&result.seriesuid),
-    )
+    page(&format!("{} {}", Message::ReportTitle.text(Language::Zh), result.seriesuid), &sections.concat())
 }
 
 fn header(result: &ScanResult) -> String {
@@ -62,29 +52,26 @@ fn detections(result: &ScanResult) -> String {
         Message::ColumnPosition,
         Message::ColumnVoxel,
     ];
-    let head: String = columns.into_iter().map(|column| format!("<th>{}</th>", both(column))).collect();
-    let mut rows = String::new();
-    for marked in &result.detections {
+    let row = |marked: &MarkedDetection| {
         let detection = &marked.detection;
         let [x, y, z] = detection.center_mm_xyz;
         let [k, j, i] = marked.voxel_zyx.map(f64::round);
-        let _ = writeln!(
-            rows,
-            "<tr><td>{}</td><td>{:.3}</td><td>{:.1}</td><td>{x:.1}, {y:.1}, {z:.1}</td><td>{i:.0}, {j:.0}, {k:.0}</td></tr>",
-            marked.number, detection.confidence, detection.diameter_mm
-        );
-    }
-    format!(
-        "<section>\n<h2>{}</h2>\n<table class=\"detections\">\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n\
-         </table>\n<p class=\"small\">{}</p>\n</section>\n",
-        both(Message::ReportDetections),
-        both(Message::ReportCoordinates),
-    )
+        vec![
+            marked.number.to_string(),
+            format!("{:.3}", detection.confidence),
+            format!("{:.1}", detection.diameter_mm),
+            format!("{x:.1}, {y:.1}, {z:.1}"),
+            format!("{i:.0}, {j:.0}, {k:.0}"),
+        ]
+    };
+    let rows: Vec<_> = result.detections.iter().map(row).collect();
+    let coordinates = format!("<p class=\"small\">{}</p>\n", both(Message::ReportCoordinates));
+    section(Message::ReportDetections, &(table("detections", &columns.map(both), &rows) + &coordinates))
 }
 
 fn figures(result: &ScanResult, pictures: &Pictures) -> String {
     let count = result.detections.len();
-    let mut html = format!("<section>\n<h2>{}</h2>\n", both(Message::ReportPictures));
+    let mut html = String::new();
     if count > PICTURED_DETECTIONS {
         let limit = Message::ReportPicturesLimit { shown: &PICTURED_DETECTIONS, count: &count };
         let _ = writeln!(html, "<p>{}</p>", both(limit));
@@ -101,7 +88,7 @@ fn figures(result: &ScanResult, pictures: &Pictures) -> String {
         let figures: String = group.into_iter().map(figure).collect();
         let _ = write!(html, "<div class=\"figures\">\n{figures}</div>\n");
     }
-    html + "</section>\n"
+    section(Message::ReportPictures, &html)
 }
 
 fn figure(picture: &Picture) -> String {
@@ -120,12 +107,9 @@ fn figure(picture: &Picture) -> String {
             Message::PictureCaption { plane: &plane, slice, count, numbers: &numbers.join(", ") }.text(language)
         }
     };
-    let [width, height] = picture.size;
     format!(
-        "<figure><img width=\"{width}\" height=\"{height}\" alt=\"{}\" src=\"data:image/png;base64,{}\">\
-         <figcaption>{}</figcaption></figure>\n",
-        escape(&caption(Language::Zh)),
-        BASE64.encode(&picture.png),
+        "<figure>{}<figcaption>{}</figcaption></figure>\n",
+        png(&picture.png, picture.size, &caption(Language::Zh)),
         twins(&caption(Language::Zh), &caption(Language::En)),
     )
 }
@@ -150,7 +134,7 @@ fn scan(result: &ScanResult) -> String {
         (Message::HuRange, format!("{} … {}", result.hu_range[0], result.hu_range[1])),
         (Message::ReportSearched, searched),
     ];
-    section(Message::ReportScan, &rows)
+    facts(Message::ReportScan, &rows)
 }
 
 fn model(result: &ScanResult) -> String {
@@ -184,7 +168,7 @@ fn model(result: &ScanResult) -> String {
         (Message::ReportTimes, times.join(" ")),
         (Message::ReportMemory, memory),
     ]);
-    section(Message::ReportModel, &rows)
+    facts(Message::ReportModel, &rows)
 }
 
 /// The name of a stage.
@@ -195,58 +179,5 @@ pub fn stage_name(stage: PredictStage) -> Message<'static> {
         PredictStage::Inference => Message::StageInference,
         PredictStage::Detection => Message::StageDetection,
         PredictStage::Rendering => Message::StageRendering,
-    }
-}
-
-fn footer() -> String {
-    format!(
-        "<footer><p class=\"notice\">{}</p><p class=\"small\">{}</p></footer>\n",
-        both(Message::ReportNotice),
-        both(Message::ReportMadeBy { version: &env!("CARGO_PKG_VERSION") }),
-    )
-}
-
-fn section(title: Message<'_>, rows: &[(Message<'_>, String)]) -> String {
-    let rows: String =
-        rows.iter().map(|(name, value)| format!("<tr><th>{}</th><td>{value}</td></tr>\n", both(*name))).collect();
-    format!("<section>\n<h2>{}</h2>\n<table class=\"facts\">\n{rows}</table>\n</section>\n", both(title))
-}
-
-/// A sentence in both languages.
-fn both(message: Message<'_>) -> String {
-    twins(&message.text(Language::Zh), &message.text(Language::En))
-}
-
-fn twins(zh: &str, en: &str) -> String {
-    if zh == en {
-        return escape(zh);
-    }
-    format!("<span lang=\"zh-CN\">{}</span> <span lang=\"en\">{}</span>", escape(zh), escape(en))
-}
-
-/// At most four decimals, none where there are none.
-fn short(value: f64) -> String {
-    let rounded = (value * 1e4).round() / 1e4;
-    // No negative zero.
-    (rounded + 0.0).to_string()
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_comes_from_outside_cannot_become_markup() {
-        assert_eq!(escape("<img src=\"x\">&"), "&lt;img src=&quot;x&quot;&gt;&amp;");
-        assert!(!both(Message::ReportBodyBox { reason: &"<script>" }).contains("<script>"));
-    }
-
-    #[test]
-    fn numbers_are_short() {
-        assert_eq!([0.703125, 2.5, -0.00001, -340.0].map(short), ["0.7031", "2.5", "0", "-340"]);
     }
 }
