@@ -14,4 +14,4 @@ pub use device::{ChosenDevice, DeviceChoice, DeviceError};
 pub use model::{Model, ModelError, Provenance};
 pub use network::{Architecture, ArchitectureError, Network, ParameterSchema};
 pub use plan::Plan;
-pub use prepared::{PrepareError, PreparedScan, write_atomically};
+pub use prepared::{PrepareError, PreparedScan};

@@ -5,10 +5,12 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use atomic_write_file::AtomicWriteFile;
 use imaging::luna16::Finding;
-use imaging::metaimage::{MetaImageError, read_hu};
+use imaging::metaimage::{DataFile, MetaImageError, read_header, read_hu};
 use imaging::{Geometry, GeometryError, lung_mask};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::plan::{AIR_HU, Plan};
 use crate::training::PatchNodule;
@@ -58,14 +60,14 @@ pub enum PrepareError {
 /// How many lung positions are remembered of a scan.
 const LUNG_POINTS: usize = 4096;
 /// Changes whenever a working copy of an earlier program must not be used.
-const CACHE_VERSION: u32 = 1;
+const CACHE_VERSION: u32 = 2;
 
 impl PreparedScan {
     /// Resamples the scan at `path` by the plan into `cache`, unless a working copy of the same file (size and time of
     /// change) is already there.
     pub fn prepare(path: &Path, plan: &Plan, cache: &Path) -> Result<Self, PrepareError> {
         let series_uid = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let name = format!("{series_uid}-{:016x}", fingerprint(path, plan));
+        let name = format!("{series_uid}-{}", fingerprint(path, plan)?);
         let voxels = cache.join(format!("{name}.i16"));
         let description = cache.join(format!("{name}.json"));
         let stored = match read_description(&description, &voxels) {
@@ -142,17 +144,17 @@ impl PreparedScan {
     }
 }
 
-fn fingerprint(path: &Path, plan: &Plan) -> u64 {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    let mut hasher = DefaultHasher::new();
-    CACHE_VERSION.hash(&mut hasher);
-    plan.spacing_mm.to_bits().hash(&mut hasher);
-    for file in [path.to_path_buf(), path.with_extension("raw"), path.with_extension("zraw")] {
-        if let Ok(metadata) = file.metadata() {
-            (metadata.len(), metadata.modified().ok()).hash(&mut hasher);
-        }
+/// Hash of everything that decides what a working copy holds: the plan's part in it, and the files as they are now.
+fn fingerprint(path: &Path, plan: &Plan) -> Result<String, PrepareError> {
+    let mut files = vec![path.to_path_buf()];
+    if let DataFile::Named(name) = &read_header(path)?.data_file {
+        files.push(path.with_file_name(name));
     }
-    hasher.finish()
+    // A file that is not there is told when its voxels are read.
+    let state = |path: &PathBuf| path.metadata().ok().map(|m| (m.len(), m.modified().ok()));
+    let files: Vec<_> = files.iter().map(state).collect();
+    let text = serde_json::to_vec(&(CACHE_VERSION, plan.spacing_mm, &plan.lungs, files)).unwrap_or_default();
+    Ok(Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn read_description(description: &Path, voxels: &Path) -> Option<Stored> {
@@ -184,16 +186,11 @@ fn store(path: &Path, plan: &Plan, voxels: &Path, description: &Path) -> Result<
     Ok(stored)
 }
 
-/// Writes a file that is there whole or not at all: into a temporary file beside it, synced, then renamed.
-pub fn write_atomically(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
-    let temporary = path.with_extension("tmp");
-    let result = File::create(&temporary).and_then(|mut file| write(&mut file).and_then(|()| file.sync_all()));
-    let result = result.and_then(|()| std::fs::rename(&temporary, path));
-    if result.is_err() {
-        // Nothing half-written stays behind; the first error is the one to report.
-        let _ = std::fs::remove_file(&temporary);
-    }
-    result
+/// Writes a file that is there whole or not at all, also after a power cut.
+fn write_atomically(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let mut file = AtomicWriteFile::open(path)?;
+    write(file.as_file_mut())?;
+    file.commit()
 }
 
 /// Every n-th voxel of the mask, [`LUNG_POINTS`] at most.

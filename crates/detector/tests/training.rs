@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use detector::inference::{Mode, PredictOptions};
-use detector::network::UNet3dConfig;
+use detector::network::{ClassicUNet3dConfig, UNet3dConfig};
 use detector::training::{AdamWConfig, Sampling, Trainer, TrainingConfig, TrainingState};
 use detector::{Architecture, Device, Model, ParameterSchema, Plan, PreparedScan, Provenance};
 use imaging::luna16::Finding;
@@ -71,6 +71,23 @@ fn a_resumed_run_gives_the_same_bits_on_any_number_of_threads() {
     let (resumed, last_losses) = single.install(|| run(&config, &scans, half, 4));
     assert_eq!(losses[4..], last_losses);
     assert!(whole == resumed, "the resumed state differs");
+}
+
+/// A network that normalises batches is used with the statistics it has seen: they must be learned, too.
+#[test]
+fn the_classic_network_keeps_its_running_statistics() {
+    let folder = tempfile::tempdir().unwrap();
+    let classic = ClassicUNet3dConfig { widths: vec![4, 8] };
+    let config = TrainingConfig { architecture: Architecture::ClassicUnet(classic), ..config(3) };
+    let scans = [scan(folder.path(), &config.plan).0];
+    let (state, _) = run(&config, &scans, start(&config), 3);
+    let schema = ParameterSchema::of(&config.architecture.build(&Device::flex()).unwrap());
+    let start = schema.initial(config.seed);
+    for ((parameter, values), (_, old)) in schema.split(&state.parameters).zip(schema.split(&start)) {
+        if !parameter.trainable {
+            assert!(values.iter().all(|v| v.is_finite()) && values != old, "{} is as at the start", parameter.name);
+        }
+    }
 }
 
 /// A few seconds of training on one phantom must find its nodules again: whatever breaks learning (a wrong target, a

@@ -119,21 +119,27 @@ pub fn steps_per_round(h: &Hyperparameters) -> u64 {
     u64::from(h.local_epochs) * u64::from(h.patches_per_epoch.div_ceil(h.batch_size))
 }
 
+/// What a site trains on, and what it keeps for validation: every fifth scan when there are five or more.
+pub fn split(scans: Vec<PreparedScan>) -> (Vec<PreparedScan>, Vec<PreparedScan>) {
+    let hold_out = scans.len() >= MIN_SCANS_FOR_VALIDATION;
+    let (mut training, mut validation) = (Vec::new(), Vec::new());
+    for (i, scan) in scans.into_iter().enumerate() {
+        let target =
+            if hold_out && i % VALIDATION_EVERY == VALIDATION_EVERY - 1 { &mut validation } else { &mut training };
+        target.push(scan);
+    }
+    // A training part without nodules cannot be learned from; then nothing is held out.
+    if training.iter().all(|s| s.nodules.is_empty()) {
+        training.append(&mut validation);
+    }
+    (training, validation)
+}
+
 impl DetectorTrainer {
-    /// A trainer on `scans`; with five or more of them, every fifth is kept for validation. `memory` is the site's own
-    /// folder for this session: what is in it never leaves the site.
+    /// A trainer on `scans`, [`split`]. `memory` is the site's own folder for this session: what is in it never leaves the
+    /// site.
     pub fn new(task: Arc<Task>, scans: Vec<PreparedScan>, stream: u64, memory: PathBuf) -> Self {
-        let hold_out = scans.len() >= MIN_SCANS_FOR_VALIDATION;
-        let (mut training, mut validation) = (Vec::new(), Vec::new());
-        for (i, scan) in scans.into_iter().enumerate() {
-            let target =
-                if hold_out && i % VALIDATION_EVERY == VALIDATION_EVERY - 1 { &mut validation } else { &mut training };
-            target.push(scan);
-        }
-        // A training part without nodules cannot be learned from; then nothing is held out.
-        if training.iter().all(|s| s.nodules.is_empty()) {
-            training.append(&mut validation);
-        }
+        let (training, validation) = split(scans);
         Self { task, training, validation, stream, memory: Memory { folder: memory } }
     }
 }

@@ -22,7 +22,7 @@ use crate::files::{OutputError, write_together};
 use crate::predict::{Picture, ScanError, marker, straightened};
 use crate::report::comparison::{self, Example, OPERATING_FP_RATE};
 
-use crate::local::{Task, steps_per_round, training_config};
+use crate::local::{Task, split, steps_per_round, training_config};
 use crate::site::{Site, SiteError};
 use crate::train::{TrainError, TrainEvent, TrainRequest, resume, schema_hash, session_exists, stream, train};
 
@@ -250,8 +250,10 @@ pub fn study(
     for (i, site) in training.sites.iter().enumerate() {
         let cache = training.out.join("work").join(site.id.as_str());
         let site = Site::load(site, &study.task.plan, &cache, &mut |_, _| ())?;
-        rows.push(study.alone(Contender::Local(site.id.clone()), &site.scans, batch, stream(i))?);
-        pooled.extend(site.scans);
+        // Nobody trains on more than the federation does.
+        let (scans, _) = split(site.scans);
+        rows.push(study.alone(Contender::Local(site.id), &scans, batch, stream(i))?);
+        pooled.extend(scans);
     }
     // As many patches in a step as all sites together look at.
     rows.push(study.alone(Contender::Pooled, &pooled, together, 0)?);

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use atomic_write_file::AtomicWriteFile;
 use detector::training::Sampling;
 use detector::{Architecture, ArchitectureError, Device, Model, ModelError, ParameterSchema, Plan, Provenance};
 use federation::{Digest, GlobalModel, Phase, SessionConfig, SessionId, SessionRecord, SiteId};
@@ -324,12 +325,13 @@ fn write_task(out: &Path, session: &SessionId, task: &Task, sites: &[SiteRequest
         })
         .collect();
     let file = TaskFile { schema_version: TASK_VERSION, task: task.clone(), sites };
-    let write = || {
-        let json = serde_json::to_vec_pretty(&file)?;
+    let write = || -> std::io::Result<()> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        detector::write_atomically(&path, |f| std::io::Write::write_all(f, &json))
+        let mut target = AtomicWriteFile::open(&path)?;
+        serde_json::to_writer_pretty(&mut target, &file)?;
+        target.commit()
     };
     write().map_err(|source| TrainError::TaskFile { path: path.clone(), action: "written", source })
 }

@@ -96,6 +96,12 @@ impl Network {
         }
     }
 
+    /// Whether the maps of a sample do not depend on the others in its batch: groups are normalised sample by sample,
+    /// batches are not.
+    pub(crate) fn samples_are_independent(&self) -> bool {
+        matches!(self, Self::DetectionUnet(_))
+    }
+
     /// The loss of this network's maps, and its gradient with respect to them.
     pub(crate) fn loss(&self, maps: &[f32], targets: &[Targets]) -> (LossTerms, Vec<f32>) {
         match self {

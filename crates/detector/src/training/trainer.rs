@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::examples::{Example, Place, Sampler, Sampling};
 use super::loss::LossTerms;
 use super::optimizer::{AdamW, AdamWConfig, cosine_rate};
+use crate::device::is_cpu;
 use crate::network::{Architecture, ArchitectureError, DetectionMaps, Network, ParameterSchema, host};
 use crate::plan::Plan;
 use crate::prepared::{PrepareError, PreparedScan};
@@ -138,6 +139,12 @@ pub struct StepReport {
     pub rate: f64,
 }
 
+/// A forward pass, waiting for its gradient.
+struct Pass {
+    network: Network,
+    maps: Tensor<5>,
+}
+
 /// False positives remembered.
 const MINED_LIMIT: usize = 256;
 /// A cell without a nodule near that is given at least this probability is one.
@@ -149,6 +156,7 @@ pub struct Trainer<'a> {
     sampler: Sampler<'a>,
     device: Device,
     schema: ParameterSchema,
+    /// The network's structure; every pass puts the state's parameters into a copy.
     network: Network,
     state: TrainingState,
 }
@@ -174,7 +182,6 @@ impl<'a> Trainer<'a> {
         if state.parameters.len() != schema.len() {
             return Err(TrainingError::State { found: state.parameters.len(), expected: schema.len() });
         }
-        let network = network.with_parameters(&state.parameters);
         let sampler = Sampler::new(scans, &config.plan, &config.sampling);
         Ok(Self { config, sampler, device, schema, network, state })
     }
@@ -198,21 +205,16 @@ impl<'a> Trainer<'a> {
             .map(|e| self.sampler.example(config.seed, step, e, &self.state.mined))
             .collect::<Result<Vec<_>, _>>()?;
 
-        let side = config.plan.patch_size;
-        let input: Vec<f32> = examples.iter().flat_map(|e| e.input.iter().copied()).collect();
-        let input = Tensor::<5>::from_data(TensorData::new(input, [examples.len(), 1, side, side, side]), &self.device);
-        let maps = self.network.forward(input);
-        let shape = maps.dims();
-        let values = host(maps.clone());
+        let passes = self.forward(&examples);
+        let values: Vec<f32> = passes.iter().flat_map(|pass| host(pass.maps.clone())).collect();
         let targets: Vec<_> = examples.iter().map(|e| e.targets.clone()).collect();
         let (loss, slope) = self.network.loss(&values, &targets);
         let rate = cosine_rate(config.learning_rate, step, config.total_steps, config.warmup_steps);
         if !loss.total.is_finite() {
             return Err(TrainingError::Diverged { step, loss: loss.total, rate });
         }
-        // A scalar whose gradient with respect to the maps is the loss's.
-        let slope = Tensor::<5>::from_data(TensorData::new(slope, shape), &self.device);
-        let mut gradient = self.network.flat_gradients(&(maps * slope).sum().backward());
+        let running = self.running_statistics(&passes);
+        let mut gradient = self.backward(passes, &slope);
         if let Some(Proximal { mu, anchor }) = proximal {
             let mu = mu as f32;
             let pull = self.state.parameters.iter().zip(anchor);
@@ -223,12 +225,72 @@ impl<'a> Trainer<'a> {
         if !gradient_norm.is_finite() {
             return Err(TrainingError::Diverged { step, loss: gradient_norm, rate });
         }
+        for (i, value) in running {
+            state.parameters[i] = value;
+        }
         state.step += 1;
         let decay = config.ema_decay.min((1.0 + step as f64) / (10.0 + step as f64)) as f32;
         state.ema.iter_mut().zip(&state.parameters).for_each(|(e, p)| *e = decay * *e + (1.0 - decay) * p);
         self.mine(&examples, &values);
-        self.network = self.network.clone().with_parameters(&self.state.parameters);
         Ok(StepReport { step: step + 1, loss, gradient_norm, rate })
+    }
+
+    /// Forward passes of the examples, each with a computation graph of its own where the network allows it: on a CPU
+    /// whole passes side by side keep the cores busier than the loops within one (by a quarter), and their graphs must not
+    /// share parameters, or Burn runs one after the other.
+    fn forward(&self, examples: &[Example]) -> Vec<Pass> {
+        let side = self.config.plan.patch_size;
+        let alone = self.network.samples_are_independent() && is_cpu(&self.device);
+        let together = if alone { 1 } else { examples.len() };
+        examples
+            .par_chunks(together)
+            .map(|examples| {
+                let network = self.network.clone().with_parameters(&self.state.parameters);
+                let input: Vec<f32> = examples.iter().flat_map(|e| e.input.iter().copied()).collect();
+                let shape = [examples.len(), 1, side, side, side];
+                let maps = network.forward(Tensor::<5>::from_data(TensorData::new(input, shape), &self.device));
+                Pass { network, maps }
+            })
+            .collect()
+    }
+
+    /// What a pass has changed besides the maps, by position among the parameters: the running statistics of a network
+    /// that normalises batches.
+    fn running_statistics(&self, passes: &[Pass]) -> Vec<(usize, f32)> {
+        let [Pass { network, .. }] = passes else { return Vec::new() };
+        if self.network.samples_are_independent() {
+            return Vec::new();
+        }
+        // `valid` makes Burn take over what the forward pass has collected.
+        let now = network.clone().valid().flat_parameters();
+        let trainable = self.schema.parameters.iter().flat_map(|p| std::iter::repeat_n(p.trainable, p.len()));
+        now.into_iter()
+            .zip(trainable)
+            .enumerate()
+            .filter_map(|(i, (v, trained))| (!trained).then_some((i, v)))
+            .collect()
+    }
+
+    /// The gradient of the loss by all parameters, from its gradient by the maps. Passes are added up in order: the same
+    /// bits for any number of threads.
+    fn backward(&self, passes: Vec<Pass>, slope: &[f32]) -> Vec<f32> {
+        let stride = slope.len() / passes.len();
+        let gradients: Vec<Vec<f32>> = passes
+            .into_par_iter()
+            .zip(slope.par_chunks_exact(stride))
+            .map(|(Pass { network, maps }, slope)| {
+                // A scalar whose gradient with respect to the maps is the loss's.
+                let slope = TensorData::new(slope.to_vec(), maps.dims());
+                let slope = Tensor::<5>::from_data(slope, &self.device);
+                network.flat_gradients(&(maps * slope).sum().backward())
+            })
+            .collect();
+        let mut gradients = gradients.into_iter();
+        let mut total = gradients.next().unwrap_or_default();
+        for gradient in gradients {
+            total.iter_mut().zip(gradient).for_each(|(t, g)| *t += g);
+        }
+        total
     }
 
     /// Remembers the strongest false positive of each example.
