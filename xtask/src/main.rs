@@ -45,7 +45,7 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Measure how hard the phantoms are for a classical detector
+    /// Measure how hard the phantoms are for a classical detector and for a U-Net
     Acceptance {
         /// Number of phantoms
         #[arg(long, default_value_t = 24)]

@@ -24,9 +24,11 @@ pub(crate) fn bench(project: &Project, arguments: &[String]) -> Result<()> {
     run(example(project, "conv3d", "bench").args(arguments))
 }
 
-/// Difficulty of the phantoms.
+/// Difficulty of the phantoms, for a classical detector and for a U-Net that it trains.
 pub(crate) fn acceptance(project: &Project, scans: u32, size: &str, seed: u64) -> Result<()> {
-    run(example(project, "phantom", "acceptance").args([&scans.to_string(), size, &seed.to_string()]))
+    let folder = format!("runs/acceptance-{size}-{seed}");
+    let arguments = [&scans.to_string(), size, &seed.to_string(), &folder];
+    run(example(project, "workflow", "acceptance").current_dir(&project.root).args(arguments))
 }
 
 fn example(project: &Project, package: &str, name: &str) -> Command {

@@ -16,7 +16,7 @@ const SERIES: &str = "phantom";
 fn config(steps: u64) -> TrainingConfig {
     let mut plan = Plan::with_patch(32);
     // The chest of a small phantom is an eighth of an adult's.
-    plan.lungs.volume_ml = 100.0..=9000.0;
+    plan.lungs.volume_ml = phantom::Size::Small.lung_volume_ml();
     TrainingConfig {
         architecture: Architecture::DetectionUnet(UNet3dConfig::xxs()),
         plan,

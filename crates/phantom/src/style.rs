@@ -1,5 +1,7 @@
 //! How the imaginary hospitals differ: scanner, protocol, dose, and what kinds of nodules they see.
 
+use std::ops::RangeInclusive;
+
 use crate::random::{Purpose, Stream};
 use serde::{Deserialize, Serialize};
 
@@ -157,6 +159,14 @@ impl Size {
         match self {
             Self::Full => "full",
             Self::Small => "small",
+        }
+    }
+
+    /// Volume of both lungs that a sound lung mask may have, millilitres.
+    pub fn lung_volume_ml(self) -> RangeInclusive<f64> {
+        match self {
+            Self::Full => 1500.0..=9000.0,
+            Self::Small => 150.0..=9000.0,
         }
     }
 

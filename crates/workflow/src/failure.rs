@@ -15,8 +15,10 @@ use transport::{ServerError, StoreError};
 use weights::FileError;
 
 use crate::catalog::Message;
+use crate::central::CentralError;
 use crate::evaluate::EvaluateError;
 use crate::files::OutputError;
+use crate::held_out::HeldOutError;
 use crate::predict::{PredictError, ScanError};
 use crate::site::SiteError;
 use crate::study::StudyError;
@@ -140,16 +142,25 @@ fn study(error: &StudyError) -> Failure {
         StudyError::Train(error) => train(error),
         StudyError::Site(error) => site(error),
         StudyError::Model(error) => model(error),
-        StudyError::Folder(error) => folder(error),
+        StudyError::HeldOut(error) => held_out(error),
         StudyError::Scan(error) => image(error),
         StudyError::Table(error) => table(error),
-        StudyError::Scoring(error) => scoring(error),
-        StudyError::NoAnnotations(_) => Failure::new(FailureKind::Input, Message::AdviceSite),
         StudyError::Stopped => Failure::new(FailureKind::Interrupted, Message::AdviceInterrupted),
         StudyError::Picture(error) => scan(error),
-        StudyError::NotCompleted(_) | StudyError::Training(_) | StudyError::Predict(_) => {
-            Failure::new(FailureKind::Run, Message::AdviceRun)
-        }
+        StudyError::Central(CentralError::Initial(error)) => model(error),
+        StudyError::NotCompleted(_) | StudyError::Central(_) => Failure::new(FailureKind::Run, Message::AdviceRun),
+    }
+}
+
+fn held_out(error: &HeldOutError) -> Failure {
+    match error {
+        HeldOutError::Model(error) => model(error),
+        HeldOutError::Folder(error) => folder(error),
+        HeldOutError::Scan(error) => image(error),
+        HeldOutError::Table(error) => table(error),
+        HeldOutError::Scoring(error) => scoring(error),
+        HeldOutError::NoAnnotations(_) => Failure::new(FailureKind::Input, Message::AdviceSite),
+        HeldOutError::Predict(_) => Failure::new(FailureKind::Run, Message::AdviceRun),
     }
 }
 

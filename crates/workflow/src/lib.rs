@@ -5,10 +5,12 @@
 //! training. Nothing here prints; progress goes to observers, words for people come from the [`catalog`].
 
 pub mod catalog;
+pub mod central;
 pub mod evaluate;
 pub mod export;
 pub mod failure;
 pub mod files;
+pub mod held_out;
 pub mod local;
 mod memory;
 pub mod predict;

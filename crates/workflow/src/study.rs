@@ -1,30 +1,30 @@
 //! What federation is worth: the federated model against each hospital alone and against all data in one place, on
 //! scans that nobody trained on.
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use detector::inference::{Detection, PredictError, PredictOptions};
-use detector::training::{Trainer, TrainingError, TrainingState};
-use detector::{Device, Model, ModelError, ParameterSchema, PreparedScan, Provenance};
-use federation::{Hyperparameters, SessionRecord, SiteId};
-use imaging::luna16::{DatasetError, Finding, Mark, TableError, discover, read_findings, read_marks, write_marks};
+use detector::{ModelError, PreparedScan};
+use federation::{SessionRecord, SiteId};
+use imaging::luna16::TableError;
 use imaging::metaimage::{MetaImageError, read_hu};
 use imaging::render::{Plane, SliceStyle, slice_at};
-use scoring::{Evaluation, Options, ScoringError, evaluate};
+use scoring::Evaluation;
 use serde::Serialize;
 use serde_json::{Value, json};
 use transport::{Stop, in_process};
 
 use crate::catalog::Language;
+use crate::central::{CentralError, CentralRequest, steps_per_session, train_centrally};
 use crate::files::{OutputError, write_together};
+use crate::held_out::{HeldOut, HeldOutError};
 use crate::predict::{Picture, ScanError, marker, straightened};
 use crate::report::comparison::{self, Example, OPERATING_FP_RATE};
 
-use crate::local::{Task, split, steps_per_round, training_config};
+use crate::local::{Task, split};
 use crate::site::{Site, SiteError};
-use crate::train::{TrainError, TrainEvent, TrainRequest, resume, schema_hash, session_exists, stream, train};
+use crate::train::{TrainError, TrainEvent, TrainRequest, resume, session_exists, stream, train};
 
 /// A comparison.
 #[derive(Debug, Clone)]
@@ -178,43 +178,25 @@ pub enum StudyError {
     Site(#[from] SiteError),
     /// Local or pooled training.
     #[error(transparent)]
-    Training(#[from] TrainingError),
+    Central(#[from] CentralError),
     /// A model's file.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// Searching a scan.
+    /// Judging a model on the held-out scans.
     #[error(transparent)]
-    Predict(#[from] PredictError),
-    /// A held-out folder.
-    #[error(transparent)]
-    Folder(#[from] DatasetError),
-    /// A held-out folder without its truth.
-    #[error("no annotations.csv in {0}: the held-out scans cannot be scored without it")]
-    NoAnnotations(PathBuf),
-    /// A held-out scan.
-    #[error(transparent)]
-    Scan(#[from] MetaImageError),
-    /// A table.
+    HeldOut(#[from] HeldOutError),
+    /// The marks of a judged model.
     #[error(transparent)]
     Table(#[from] TableError),
-    /// Scoring.
+    /// An example's scan.
     #[error(transparent)]
-    Scoring(#[from] ScoringError),
+    Scan(#[from] MetaImageError),
     /// Drawing an example.
     #[error(transparent)]
     Picture(#[from] ScanError),
     /// The caller asked to stop.
     #[error("stopped")]
     Stopped,
-}
-
-/// The truth of the held-out scans.
-struct HeldOut {
-    scans: Vec<(String, PathBuf)>,
-    /// The first scan of each folder.
-    first: Vec<usize>,
-    nodules: Vec<Finding>,
-    excluded: Vec<Finding>,
 }
 
 /// Trains all contenders with the same steps from the same start and scores them on the same scans. A study that was
@@ -241,7 +223,7 @@ pub fn study(
     };
     let training_s = (!resumed).then(|| start.elapsed().as_secs_f64());
 
-    let task = task(training)?;
+    let task = training.task().map_err(TrainError::from)?;
     let mut study = Study { request, task, held_out, observer, stop };
     let batch = training.config.hyperparameters.batch_size as usize;
     let together = batch * training.sites.len();
@@ -264,24 +246,11 @@ pub fn study(
     Ok(StudyReport {
         rows,
         session: report.record,
-        scans: study.held_out.scans.len(),
+        scans: study.held_out.len(),
         note: training.note.clone(),
         patches_per_step: [batch, together],
         threshold,
         examples,
-    })
-}
-
-fn task(training: &TrainRequest) -> Result<Task, StudyError> {
-    let h = &training.config.hyperparameters;
-    let network = training.architecture.build(&Device::flex()).map_err(TrainError::from)?;
-    Ok(Task {
-        architecture: training.architecture.clone(),
-        plan: detector::Plan { patch_size: h.patch_size as usize, ..training.plan.clone() },
-        sampling: training.sampling.clone(),
-        note: training.note.clone(),
-        schema_hash: schema_hash(&ParameterSchema::of(&network)),
-        device: training.device.clone(),
     })
 }
 
@@ -294,15 +263,6 @@ struct Study<'a> {
 }
 
 impl Study<'_> {
-    fn hyperparameters(&self) -> &Hyperparameters {
-        &self.request.training.config.hyperparameters
-    }
-
-    /// Optimiser steps that every site takes in the session.
-    fn steps(&self) -> u64 {
-        steps_per_round(self.hyperparameters()) * u64::from(self.hyperparameters().rounds)
-    }
-
     /// Trains without federation, from the session's own start, and scores the result.
     fn alone(
         &mut self,
@@ -318,36 +278,23 @@ impl Study<'_> {
         if path.exists() {
             return self.judge(contender, path, batch, None);
         }
-        let h = self.hyperparameters().clone();
-        let steps = self.steps();
-        let config = training_config(&self.task, &h, batch, h.seed ^ stream, steps);
-        let network = config.architecture.build(&Device::flex()).map_err(TrainError::from)?;
-        let parameters = match &self.request.training.initial {
-            Some(path) => Model::load(path)?.parameters,
-            None => ParameterSchema::of(&network).initial(h.seed),
-        };
-        let state = TrainingState::from_parameters(parameters, config.adamw);
         let start = Instant::now();
-        let mut trainer = Trainer::new(&config, scans, &self.task.device, state)?;
-        for done in 1..=steps {
-            let report = trainer.step(None)?;
-            (self.observer)(StudyEvent::Step { contender: &contender, done, total: steps, loss: report.loss.total });
-            if self.stop.requested() {
-                return Err(StudyError::Stopped);
-            }
-        }
-        let training_s = start.elapsed().as_secs_f64();
-        let model = Model {
-            architecture: self.task.architecture.clone(),
-            plan: self.task.plan.clone(),
-            parameters: trainer.into_state().parameters,
-            provenance: Provenance {
-                session: format!("{session}: {name}"),
-                rounds: 0,
-                sites: Vec::new(),
-                note: self.task.note.clone(),
-            },
+        let request = CentralRequest {
+            task: &self.task,
+            hyperparameters: &training.config.hyperparameters,
+            batch_size: batch,
+            scans,
+            stream,
+            initial: training.initial.as_deref(),
+            name: format!("{session}: {name}"),
         };
+        let observer = &mut *self.observer;
+        let mut step = |done, total, loss| observer(StudyEvent::Step { contender: &contender, done, total, loss });
+        let model = match train_centrally(&request, &mut step, self.stop) {
+            Err(CentralError::Stopped) => return Err(StudyError::Stopped),
+            other => other?,
+        };
+        let training_s = start.elapsed().as_secs_f64();
         model.save(&path, weights::Overwrite::Refuse)?;
         self.judge(contender, path, batch, Some(training_s))
     }
@@ -360,29 +307,15 @@ impl Study<'_> {
         patches_per_step: usize,
         training_s: Option<f64>,
     ) -> Result<StudyRow, StudyError> {
-        let predictor = Model::load(&model)?.predictor(&self.task.device)?;
-        let total = self.held_out.scans.len();
-        let mut marks = Vec::new();
-        for (done, (series_uid, path)) in self.held_out.scans.iter().enumerate() {
-            (self.observer)(StudyEvent::Scoring { contender: &contender, done, total });
-            let stop = self.stop;
-            let mut go_on = |_| if stop.requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-            let prediction = match predictor.predict(&read_hu(path)?, &self.request.options, &mut go_on) {
-                Err(PredictError::Stopped) => return Err(StudyError::Stopped),
-                other => other?,
-            };
-            marks.extend(prediction.detections.iter().map(|d| Mark {
-                series_uid: series_uid.clone(),
-                center_mm_xyz: d.center_mm_xyz,
-                probability: d.confidence,
-                diameter_mm: Some(d.diameter_mm),
-            }));
-        }
-        write_marks(&marks_path(&model), &marks)?;
-        let HeldOut { scans, nodules, excluded, .. } = &self.held_out;
-        let series: Vec<String> = scans.iter().map(|(uid, _)| uid.clone()).collect();
-        let evaluation = evaluate(&marks, nodules, excluded, &series, &Options::default())?;
-        let steps = self.steps();
+        let total = self.held_out.len();
+        let observer = &mut *self.observer;
+        let mut scoring = |done| observer(StudyEvent::Scoring { contender: &contender, done, total });
+        let judged = self.held_out.judge(&model, &self.task.device, &self.request.options, &mut scoring, self.stop);
+        let evaluation = match judged {
+            Err(HeldOutError::Predict(PredictError::Stopped)) => return Err(StudyError::Stopped),
+            other => other?,
+        };
+        let steps = steps_per_session(&self.request.training.config.hyperparameters);
         let patches = steps * patches_per_step as u64;
         let row = StudyRow { contender, model, steps, patches, training_s, evaluation };
         (self.observer)(StudyEvent::Scored(&row));
@@ -393,7 +326,7 @@ impl Study<'_> {
 impl Study<'_> {
     /// The slice through the largest nodule of each folder's first scan, with the federated model's stronger marks.
     fn examples(&self, federated: &StudyRow, threshold: f64) -> Result<Vec<Example>, StudyError> {
-        let marks = read_marks(&marks_path(&federated.model))?;
+        let marks = self.held_out.marks(&federated.model)?;
         let mut examples = Vec::new();
         for (series_uid, path) in self.held_out.first.iter().filter_map(|&i| self.held_out.scans.get(i)) {
             let nodules = federated.evaluation.nodules.iter().filter(|n| n.nodule.series_uid == *series_uid);
@@ -415,6 +348,7 @@ impl Study<'_> {
             let markers = (1..).zip(&detections).map(|(number, detection)| marker(number, detection)).collect();
             let style = SliceStyle { markers, ..SliceStyle::default() };
             examples.push(Example {
+                path: path.clone(),
                 series_uid: series_uid.clone(),
                 diameter_mm: largest.nodule.diameter_mm,
                 confidence: largest.probability,
@@ -423,31 +357,5 @@ impl Study<'_> {
             });
         }
         Ok(examples)
-    }
-}
-
-/// Where a model's marks on the held-out scans are kept.
-fn marks_path(model: &Path) -> PathBuf {
-    model.with_extension("marks.csv")
-}
-
-impl HeldOut {
-    fn read(folders: &[PathBuf]) -> Result<Self, StudyError> {
-        let mut all = Self { scans: Vec::new(), first: Vec::new(), nodules: Vec::new(), excluded: Vec::new() };
-        for folder in folders {
-            let dataset = discover(folder)?;
-            let annotations = dataset.tables.annotations.ok_or_else(|| StudyError::NoAnnotations(folder.clone()))?;
-            all.nodules.extend(read_findings(&annotations)?);
-            if let Some(excluded) = &dataset.tables.excluded {
-                all.excluded.extend(read_findings(excluded)?);
-            }
-            all.first.push(all.scans.len());
-            all.scans.extend(dataset.series.into_iter().map(|s| (s.series_uid, s.path)));
-        }
-        // The same table may serve several folders.
-        let here = |f: &Finding| all.scans.iter().any(|(uid, _)| *uid == f.series_uid);
-        all.nodules.retain(here);
-        all.excluded.retain(here);
-        Ok(all)
     }
 }

@@ -39,6 +39,21 @@ pub struct TrainRequest {
     pub device: Device,
 }
 
+impl TrainRequest {
+    /// What the sites are told besides the hyper-parameters.
+    pub fn task(&self) -> Result<Task, ArchitectureError> {
+        let schema = ParameterSchema::of(&self.architecture.build(&Device::flex())?);
+        Ok(Task {
+            architecture: self.architecture.clone(),
+            plan: Plan { patch_size: self.config.hyperparameters.patch_size as usize, ..self.plan.clone() },
+            sampling: self.sampling.clone(),
+            note: self.note.clone(),
+            schema_hash: schema_hash(&schema),
+            device: self.device.clone(),
+        })
+    }
+}
+
 /// What happens during training.
 #[derive(Debug)]
 pub enum TrainEvent<'a> {
@@ -131,16 +146,7 @@ pub fn train(
         return Err(TrainError::SessionExists(request.session.clone()));
     }
     request.config.validate().map_err(ServerError::from)?;
-    let plan = Plan { patch_size: request.config.hyperparameters.patch_size as usize, ..request.plan.clone() };
-    let schema = ParameterSchema::of(&request.architecture.build(&Device::flex())?);
-    let task = Arc::new(Task {
-        architecture: request.architecture.clone(),
-        plan,
-        sampling: request.sampling.clone(),
-        note: request.note.clone(),
-        schema_hash: schema_hash(&schema),
-        device: request.device.clone(),
-    });
+    let task = Arc::new(request.task()?);
     let minimum = request.config.minimum_sites;
     let clients = clients(&request.sites, minimum, &task, &request.out, &request.session, observer)?;
     let parameters = match &request.initial {
@@ -151,7 +157,9 @@ pub fn train(
             }
             model.parameters
         }
-        None => schema.initial(request.config.hyperparameters.seed),
+        None => {
+            ParameterSchema::of(&task.architecture.build(&Device::flex())?).initial(request.config.hyperparameters.seed)
+        }
     };
     let initial = GlobalModel { round: 0, parameters, schema_hash: task.schema_hash };
     // Before the session: whoever finds a session finds its description.
@@ -237,7 +245,7 @@ pub(crate) fn stream(site: usize) -> u64 {
     (site as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-pub(crate) fn schema_hash(schema: &ParameterSchema) -> Digest {
+fn schema_hash(schema: &ParameterSchema) -> Digest {
     let text: String = schema.parameters.iter().map(|p| format!("{} {:?}\n", p.name, p.shape)).collect();
     Digest::of_bytes(text.as_bytes())
 }

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use detector::inference::PredictOptions;
+use detector::inference::{Mode, PredictOptions};
 use detector::training::Sampling;
 use detector::{Architecture, DeviceChoice, Plan};
 use federation::{Hyperparameters, SessionConfig, SessionId, SiteId};
@@ -29,21 +29,22 @@ struct Scale {
 }
 
 impl Scale {
-    /// Measured on two cores: a narrow network on small patches, because minutes are short.
+    /// Measured on two cores: a narrow network on small patches, because minutes are short; few scans a hospital, because
+    /// that is why hospitals federate.
     fn new(quick: bool) -> Self {
         let usual = Hyperparameters {
-            batch_size: 4,
+            batch_size: 2,
             patch_size: 48,
             learning_rate: 4e-3,
             local_epochs: 1,
             ..Hyperparameters::default()
         };
         if quick {
-            let hyperparameters = Hyperparameters { rounds: 2, patches_per_epoch: 48, ..usual };
+            let hyperparameters = Hyperparameters { rounds: 4, patches_per_epoch: 16, ..usual };
             Self { scans: 3, held_out: 1, hyperparameters }
         } else {
-            let hyperparameters = Hyperparameters { rounds: 6, patches_per_epoch: 200, ..usual };
-            Self { scans: 10, held_out: 3, hyperparameters }
+            let hyperparameters = Hyperparameters { rounds: 20, patches_per_epoch: 60, ..usual };
+            Self { scans: 3, held_out: 5, hyperparameters }
         }
     }
 }
@@ -88,27 +89,22 @@ pub(crate) fn run(args: &args::Demo, console: &Console) -> anyhow::Result<Exit> 
         .collect::<anyhow::Result<_>>()?;
     let patch_size = scale.hyperparameters.patch_size as usize;
     let mut plan = Plan::with_patch(patch_size);
-    // An eighth of an adult's lungs are the lungs of a small phantom.
-    plan.lungs.volume_ml = 150.0..=*plan.lungs.volume_ml.end();
+    plan.lungs.volume_ml = Size::Small.lung_volume_ml();
     let training = TrainRequest {
         session: SessionId::new(if args.quick { "demo-quick" } else { "demo" })?,
         sites,
         architecture: Architecture::by_name("xxs")?,
         plan,
-        config: SessionConfig {
-            hyperparameters: scale.hyperparameters,
-            collapse_threshold: 0.0,
-            ..SessionConfig::default()
-        },
-        sampling: Sampling::default(),
+        config: SessionConfig { hyperparameters: scale.hyperparameters, ..SessionConfig::default() },
+        sampling: Sampling::brief(),
         initial: None,
         note,
         out: args.out.clone(),
         device: device.device,
     };
     // Every candidate counts for the curve.
-    let options = PredictOptions { threshold: 0.0, ..PredictOptions::default() };
-    let request = StudyRequest { training, held_out: held_out.clone(), options };
+    let options = PredictOptions { threshold: 0.0, mode: Mode::Fast };
+    let request = StudyRequest { training, held_out, options };
     let report = study(
         &request,
         &mut |event| match event {
@@ -140,7 +136,7 @@ pub(crate) fn run(args: &args::Demo, console: &Console) -> anyhow::Result<Exit> 
     let federated = report.rows.first().map(|row| row.model.clone()).unwrap_or_default();
     predict(
         &PredictRequest {
-            scans: held_out,
+            scans: report.examples.iter().map(|example| example.path.clone()).collect(),
             model: federated.clone(),
             out: args.out.join("predictions"),
             options: PredictOptions { threshold: report.threshold, ..PredictOptions::default() },

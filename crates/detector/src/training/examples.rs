@@ -47,6 +47,14 @@ impl Default for Sampling {
     }
 }
 
+impl Sampling {
+    /// For runs of minutes: more nodules, and less variety than such a run can learn (合成体模: CPM 0.71 instead of
+    /// 0.68 after 600 steps of a federation of three).
+    pub fn brief() -> Self {
+        Self { nodule_share: 0.75, rotation_deg: 0.0, noise_hu: 20.0, ..Self::default() }
+    }
+}
+
 /// A place in one of the scans.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Place {

@@ -1,5 +1,7 @@
 //! What federation was worth: the models of a study side by side, round by round, with pictures.
 
+use std::path::PathBuf;
+
 use detector::inference::Detection;
 use federation::{RoundRecord, SiteId, SiteRecord, SiteStatus};
 use scoring::{CpmDifference, DiameterBin, Evaluation};
@@ -15,6 +17,8 @@ use crate::study::{Contender, StudyReport, StudyRow};
 pub struct Example {
     /// The scan.
     pub series_uid: String,
+    /// Its file.
+    pub path: PathBuf,
     /// The nodule's annotated diameter, millimetres.
     pub diameter_mm: f64,
     /// What the federated model found it with.

@@ -1,0 +1,131 @@
+//! How hard the phantoms are (合成体模结果): `acceptance <scans> <small|full> <seed> <folder>`. They are right when a
+//! classical blob detector fails on them because of the vessels, and a 3D U-Net trained on others of their kind does not.
+//! The folder keeps the data and the model, so that a second run only scores.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for the terminal")]
+
+use std::error::Error;
+use std::path::Path;
+
+use detector::inference::{Mode, PredictOptions};
+use detector::training::Sampling;
+use detector::{Architecture, DeviceChoice, Plan};
+use federation::{Hyperparameters, SessionConfig, SessionId, SiteId};
+use phantom::acceptance::acceptance;
+use phantom::{DatasetSpec, HospitalStyle, Size, write_dataset};
+use transport::Stop;
+use workflow::central::{CentralRequest, steps_per_session, train_centrally};
+use workflow::held_out::HeldOut;
+use workflow::site::{Site, SiteRequest};
+use workflow::train::TrainRequest;
+
+/// Scans of every style that the U-Net learns from.
+const TRAINING_SCANS: usize = 6;
+/// The U-Net should reach this CPM: less, and the phantoms are too hard to learn from; more, and they are too easy.
+const UNET_CPM: std::ops::RangeInclusive<f64> = 0.80..=0.95;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().collect();
+    let [_, scans, size, seed, folder] = &arguments[..] else {
+        return Err("usage: acceptance <scans> <small|full> <seed> <folder>".into());
+    };
+    let size = if size == "full" { Size::Full } else { Size::Small };
+    let (scans, seed) = (scans.parse::<usize>()?, seed.parse()?);
+
+    let classical = acceptance(scans, size, seed, &mut |done, total| eprintln!("blob detector {done}/{total}"))?;
+    let learned = unet(scans, size, seed, Path::new(folder))?;
+
+    let verdict = |holds: bool| if holds { "holds" } else { "does not hold" };
+    println!("合成体模结果: {} scans, {} nodules", classical.scans, classical.nodules);
+    let limit = phantom::acceptance::MAX_BASELINE_CPM;
+    println!(
+        "blob detector (LoG)        CPM {:.3}   at most {limit:.2}: {}",
+        classical.cpm,
+        verdict(classical.cpm <= limit)
+    );
+    let (gain, wanted) = (classical.cpm_without_vessels - classical.cpm, phantom::acceptance::MIN_VESSEL_EFFECT);
+    println!(
+        "the same without vessels   CPM {:.3}   {wanted:.2} more ({gain:+.3}): {}",
+        classical.cpm_without_vessels,
+        verdict(gain >= wanted)
+    );
+    let [low, high] = learned.cpm_ci95.unwrap_or([f64::NAN; 2]);
+    println!(
+        "3D U-Net on other phantoms CPM {:.3}   {:.2} to {:.2}: {} (95 % {low:.3}–{high:.3})",
+        learned.cpm,
+        UNET_CPM.start(),
+        UNET_CPM.end(),
+        verdict(UNET_CPM.contains(&learned.cpm))
+    );
+    Ok(())
+}
+
+/// Trains the U-Net on phantoms of the next seed and scores it on those of this one.
+fn unet(scans: usize, size: Size, seed: u64, folder: &Path) -> Result<scoring::Summary, Box<dyn Error>> {
+    let styles = HospitalStyle::ALL.len();
+    let data = |name: &str, scans, seed| {
+        let spec = DatasetSpec::new(styles, scans, size, seed);
+        let summary = write_dataset(&folder.join(name), &spec, &mut |p| eprintln!("{name} {}/{}", p.done, p.total))?;
+        Ok::<_, Box<dyn Error>>(summary.sites)
+    };
+    let scored = HeldOut::read(&data("scored", scans.div_ceil(styles), seed)?)?;
+    let request = request(data("training", TRAINING_SCANS, seed + 1)?, size, folder)?;
+
+    let model = folder.join("models").join("acceptance.safetensors");
+    if !model.exists() {
+        let task = request.task()?;
+        let mut scans = Vec::new();
+        for site in &request.sites {
+            scans.extend(Site::load(site, &task.plan, &folder.join("work"), &mut |_, _| ())?.scans);
+        }
+        let central = CentralRequest {
+            task: &task,
+            hyperparameters: &request.config.hyperparameters,
+            batch_size: request.config.hyperparameters.batch_size as usize,
+            scans: &scans,
+            stream: 0,
+            initial: None,
+            name: "acceptance".to_owned(),
+        };
+        let steps = steps_per_session(&request.config.hyperparameters);
+        let mut observer = |done: u64, _, loss: f64| {
+            if done.is_multiple_of(25) {
+                eprintln!("step {done}/{steps}, loss {loss:.3}");
+            }
+        };
+        train_centrally(&central, &mut observer, &Stop::default())?.save(&model, weights::Overwrite::Refuse)?;
+    }
+    // Every candidate counts for the curve.
+    let options = PredictOptions { threshold: 0.0, mode: Mode::Standard };
+    let total = scored.len();
+    let mut observer = |done| eprintln!("U-Net {done}/{total}");
+    Ok(scored.judge(&model, &request.device, &options, &mut observer, &Stop::default())?.summary)
+}
+
+fn request(folders: Vec<std::path::PathBuf>, size: Size, out: &Path) -> Result<TrainRequest, Box<dyn Error>> {
+    let sites = (1..).zip(folders).map(|(number, folder)| {
+        Ok(SiteRequest { id: SiteId::new(format!("site{number}"))?, folder, annotations: None })
+    });
+    let hyperparameters = Hyperparameters {
+        rounds: 20,
+        local_epochs: 1,
+        patches_per_epoch: 240,
+        batch_size: 6,
+        patch_size: 48,
+        learning_rate: 4e-3,
+        ..Hyperparameters::default()
+    };
+    let mut plan = Plan::with_patch(hyperparameters.patch_size as usize);
+    plan.lungs.volume_ml = size.lung_volume_ml();
+    Ok(TrainRequest {
+        session: SessionId::new("acceptance")?,
+        sites: sites.collect::<Result<_, Box<dyn Error>>>()?,
+        architecture: Architecture::by_name("xxs")?,
+        plan,
+        config: SessionConfig { hyperparameters, ..SessionConfig::default() },
+        sampling: Sampling::brief(),
+        initial: None,
+        note: "合成体模结果 / phantoms only".to_owned(),
+        out: out.to_path_buf(),
+        device: DeviceChoice::Auto.open()?.device,
+    })
+}
