@@ -16,7 +16,7 @@ pub(crate) fn demo(project: &Project, quick: bool) -> Result<()> {
     if quick {
         demo.arg("--quick");
     }
-    run(demo.args(["--out", "runs/demo"]))
+    run(demo.args(["--out", if quick { "runs/demo-quick" } else { "runs/demo" }]))
 }
 
 /// Speed of the convolution kernels.
@@ -26,7 +26,7 @@ pub(crate) fn bench(project: &Project, arguments: &[String]) -> Result<()> {
 
 /// Difficulty of the phantoms, for a classical detector and for a U-Net that it trains.
 pub(crate) fn acceptance(project: &Project, scans: u32, size: &str, seed: u64) -> Result<()> {
-    let folder = format!("runs/acceptance-{size}-{seed}");
+    let folder = format!("runs/acceptance-{scans}-{size}-{seed}");
     let arguments = [&scans.to_string(), size, &seed.to_string(), &folder];
     run(example(project, "workflow", "acceptance").current_dir(&project.root).args(arguments))
 }

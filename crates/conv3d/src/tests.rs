@@ -72,16 +72,30 @@ fn check_against_reference(s: &ConvShape, seed: u64) -> Result<(), TestCaseError
         dw[k] += g * xv;
     });
     let taps = volume(s.kernel);
+    let mut fused = Vec::new();
     for isa in instruction_sets() {
+        let first_fused = fused.len();
         let mut found = vec![f32::NAN; y.len()];
         forward_on(isa, s, &x, &w, Some(&bias), &mut found);
         prop_assert!(error(&found, &y, s.in_channels * taps) < TOLERANCE, "{isa:?} forward of {s:?}");
+        fused.append(&mut found);
         let mut found = vec![f32::NAN; dx.len()];
         backward_data_on(isa, s, &w, &dy, None, &mut found);
         prop_assert!(error(&found, &dx, s.out_channels * taps) < TOLERANCE, "{isa:?} data gradient of {s:?}");
+        fused.append(&mut found);
         let mut found = vec![f32::NAN; dw.len()];
         backward_weight_on(isa, s, &x, &dy, &mut found);
         prop_assert!(error(&found, &dw, s.batch * out) < TOLERANCE, "{isa:?} weight gradient of {s:?}");
+        fused.append(&mut found);
+        // All sets with fused multiply-adds take them in the same order: the same bits.
+        if isa == Isa::Portable {
+            fused.clear();
+        } else if first_fused > 0 {
+            let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+            let (before, now) = fused.split_at(first_fused);
+            prop_assert!(bits(before) == bits(now), "{isa:?} differs from the one before in {s:?}");
+            fused.truncate(first_fused);
+        }
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use atomic_write_file::AtomicWriteFile;
 use imaging::luna16::Finding;
@@ -151,10 +152,19 @@ fn fingerprint(path: &Path, plan: &Plan) -> Result<String, PrepareError> {
         files.push(path.with_file_name(name));
     }
     // A file that is not there is told when its voxels are read.
-    let state = |path: &PathBuf| path.metadata().ok().map(|m| (m.len(), m.modified().ok()));
+    let state = |path: &PathBuf| path.metadata().ok().map(|m| (m.len(), m.modified().ok().map(nanoseconds)));
     let files: Vec<_> = files.iter().map(state).collect();
-    let text = serde_json::to_vec(&(CACHE_VERSION, plan.spacing_mm, &plan.lungs, files)).unwrap_or_default();
+    let text =
+        serde_json::to_vec(&(CACHE_VERSION, plan.spacing_mm, &plan.lungs, files)).expect("plain data serialises");
     Ok(Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Since 1970, or before it.
+fn nanoseconds(time: SystemTime) -> i64 {
+    match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => since.as_nanos() as i64,
+        Err(before) => -(before.duration().as_nanos() as i64),
+    }
 }
 
 fn read_description(description: &Path, voxels: &Path) -> Option<Stored> {

@@ -37,9 +37,7 @@ impl Evaluation {
     pub fn cpm_difference(&self, other: &Self) -> Option<CpmDifference> {
         let [ours, theirs] = [self.band.as_ref()?, other.band.as_ref()?];
         let nodules = |e: &Self| e.nodules.iter().map(|outcome| outcome.nodule.clone()).collect::<Vec<_>>();
-        let same = self.options == other.options
-            && self.nodules_of_scan == other.nodules_of_scan
-            && nodules(self) == nodules(other);
+        let same = self.options == other.options && self.series == other.series && nodules(self) == nodules(other);
         same.then(|| CpmDifference {
             difference: self.summary.cpm - other.summary.cpm,
             ci95: quantiles(ours.cpms.iter().zip(&theirs.cpms).map(|(a, b)| a - b).collect()),

@@ -119,9 +119,24 @@ pub struct Evaluation {
     /// Rows for scans that are not listed; the script passes over them in silence, a caller should say so.
     pub unlisted: Unlisted,
     pub(crate) events: Vec<Event>,
-    /// By the rank of the scans' UIDs.
-    pub(crate) nodules_of_scan: Vec<u32>,
+    /// The scans' UIDs, sorted.
+    pub(crate) series: Vec<String>,
     pub(crate) options: Options,
+}
+
+impl Evaluation {
+    /// The lowest probability at which there are at most `fp_per_scan` false positives per scan; infinite where even the
+    /// most probable mark is one too many. Read from the marks themselves: [`Froc::points`] leaves out what a figure does
+    /// not need.
+    pub fn threshold_at(&self, fp_per_scan: f64) -> f64 {
+        let scans = self.series.len();
+        let weights = vec![1; scans];
+        let points = curve(&self.events, &weights, self.nodules.len() as u64, scans);
+        points
+            .take_while(|point| point.fp_per_scan <= fp_per_scan)
+            .last()
+            .map_or(f64::INFINITY, |point| point.threshold)
+    }
 }
 
 /// Evaluates a detector's marks exactly as the LUNA16 script does.
@@ -213,7 +228,8 @@ pub fn evaluate(
         double_detections,
         scans: scans.len(),
     };
-    Ok(Evaluation { summary, froc, band, nodules, unlisted, events, nodules_of_scan, options: *options })
+    let series = by_uid.into_iter().map(|scan| series_uids[scan].clone()).collect();
+    Ok(Evaluation { summary, froc, band, nodules, unlisted, events, series, options: *options })
 }
 
 fn check_finite(marks: &[Mark], included: &[Finding], excluded: &[Finding]) -> Result<(), ScoringError> {

@@ -1,6 +1,6 @@
 //! How hard the phantoms are (合成体模结果): `acceptance <scans> <small|full> <seed> <folder>`. They are right when a
 //! classical blob detector fails on them because of the vessels, and a 3D U-Net trained on others of their kind does not.
-//! The folder keeps the data and the model, so that a second run only scores.
+//! The folder keeps the data and the model.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for the terminal")]
 
 use std::error::Error;
@@ -70,30 +70,28 @@ fn unet(scans: usize, size: Size, seed: u64, folder: &Path) -> Result<scoring::S
     let scored = HeldOut::read(&data("scored", scans.div_ceil(styles), seed)?)?;
     let request = request(data("training", TRAINING_SCANS, seed + 1)?, size, folder)?;
 
-    let model = folder.join("models").join("acceptance.safetensors");
-    if !model.exists() {
-        let task = request.task()?;
-        let mut scans = Vec::new();
-        for site in &request.sites {
-            scans.extend(Site::load(site, &task.plan, &folder.join("work"), &mut |_, _| ())?.scans);
-        }
-        let central = CentralRequest {
-            task: &task,
-            hyperparameters: &request.config.hyperparameters,
-            batch_size: request.config.hyperparameters.batch_size as usize,
-            scans: &scans,
-            stream: 0,
-            initial: None,
-            name: "acceptance".to_owned(),
-        };
-        let steps = steps_per_session(&request.config.hyperparameters);
-        let mut observer = |done: u64, _, loss: f64| {
-            if done.is_multiple_of(25) {
-                eprintln!("step {done}/{steps}, loss {loss:.3}");
-            }
-        };
-        train_centrally(&central, &mut observer, &Stop::default())?.save(&model, weights::Overwrite::Refuse)?;
+    let model = folder.join("acceptance.safetensors");
+    let task = request.task()?;
+    let mut scans = Vec::new();
+    for site in &request.sites {
+        scans.extend(Site::load(site, &task.plan, &folder.join("work"), &mut |_, _| ())?.scans);
     }
+    let central = CentralRequest {
+        task: &task,
+        hyperparameters: &request.config.hyperparameters,
+        batch_size: request.config.hyperparameters.batch_size as usize,
+        scans: &scans,
+        stream: 0,
+        initial: None,
+        name: "acceptance".to_owned(),
+    };
+    let steps = steps_per_session(&request.config.hyperparameters);
+    let mut observer = |done: u64, _, loss: f64| {
+        if done.is_multiple_of(25) {
+            eprintln!("step {done}/{steps}, loss {loss:.3}");
+        }
+    };
+    train_centrally(&central, &mut observer, &Stop::default())?.save(&model, weights::Overwrite::Allow)?;
     // Every candidate counts for the curve.
     let options = PredictOptions { threshold: 0.0, mode: Mode::Standard };
     let total = scored.len();

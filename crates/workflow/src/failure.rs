@@ -131,7 +131,11 @@ fn train(error: &TrainError) -> Failure {
         TrainError::InitialArchitecture { .. } => Failure::new(FailureKind::Input, Message::AdviceModel),
         TrainError::TooFewSites { first, .. } => site(first),
         TrainError::TaskFile { source, .. } => writing(source),
-        TrainError::SessionExists(_) | TrainError::NoSession(..) => {
+        TrainError::RunningStatistics => {
+            Failure::new(FailureKind::Usage, Message::AdviceUsage { command: &"fednodule train" })
+        }
+        TrainError::Memory { source, .. } => writing(source),
+        TrainError::SessionExists(_) | TrainError::NoSession(..) | TrainError::OtherSession(_) => {
             Failure::new(FailureKind::Usage, Message::AdviceSession)
         }
     }
@@ -142,6 +146,9 @@ fn study(error: &StudyError) -> Failure {
         StudyError::Train(error) => train(error),
         StudyError::Site(error) => site(error),
         StudyError::Model(error) => model(error),
+        StudyError::PooledBatch { .. } => {
+            Failure::new(FailureKind::Usage, Message::AdviceUsage { command: &"fednodule train" })
+        }
         StudyError::HeldOut(error) => held_out(error),
         StudyError::Scan(error) => image(error),
         StudyError::Table(error) => table(error),

@@ -52,17 +52,17 @@ impl HeldOut {
         for folder in folders {
             let dataset = discover(folder)?;
             let annotations = dataset.tables.annotations.ok_or_else(|| HeldOutError::NoAnnotations(folder.clone()))?;
-            all.nodules.extend(read_findings(&annotations)?);
+            // The same table may serve several folders: each takes its own rows.
+            let here = |f: &Finding| dataset.series.iter().any(|s| s.series_uid == f.series_uid);
+            all.nodules.extend(read_findings(&annotations)?.into_iter().filter(here));
             if let Some(excluded) = &dataset.tables.excluded {
-                all.excluded.extend(read_findings(excluded)?);
+                all.excluded.extend(read_findings(excluded)?.into_iter().filter(here));
             }
-            all.first.push(all.scans.len());
+            if !dataset.series.is_empty() {
+                all.first.push(all.scans.len());
+            }
             all.scans.extend(dataset.series.into_iter().map(|s| (s.series_uid, s.path)));
         }
-        // The same table may serve several folders.
-        let here = |f: &Finding| all.scans.iter().any(|(uid, _)| *uid == f.series_uid);
-        all.nodules.retain(here);
-        all.excluded.retain(here);
         Ok(all)
     }
 

@@ -59,6 +59,13 @@ impl Memory {
         config: &TrainingConfig,
     ) -> Result<(), TrainerError> {
         fs::create_dir_all(&self.folder).map_err(failed)?;
+        // Of a folder that was just made, the entries in those around it must last, too: the session's, the site's, the
+        // sites'. (Windows cannot open a directory to flush it; NTFS journals its entries.)
+        if cfg!(unix) {
+            for folder in self.folder.ancestors().skip(1).take(3).filter(|f| !f.as_os_str().is_empty()) {
+                fs::File::open(folder).and_then(|f| f.sync_all()).map_err(failed)?;
+            }
+        }
         state.save(config, &self.path(round)).map_err(failed)?;
         // The round's own start stays, for it may have to be done again; what an earlier session of the same name left
         // in later rounds does not.

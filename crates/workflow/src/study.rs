@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use detector::inference::{Detection, PredictError, PredictOptions};
+use detector::training::MAX_BATCH_SIZE;
 use detector::{ModelError, PreparedScan};
 use federation::{SessionRecord, SiteId};
 use imaging::luna16::TableError;
@@ -24,7 +25,7 @@ use crate::report::comparison::{self, Example, OPERATING_FP_RATE};
 
 use crate::local::{Task, split};
 use crate::site::{Site, SiteError};
-use crate::train::{TrainError, TrainEvent, TrainRequest, resume, session_exists, stream, train};
+use crate::train::{TrainError, TrainEvent, TrainRequest, session_exists, stream, train_or_resume};
 
 /// A comparison.
 #[derive(Debug, Clone)]
@@ -173,6 +174,19 @@ pub enum StudyError {
     /// It did not reach its end.
     #[error("the federated session did not complete: {0}")]
     NotCompleted(String),
+    /// Pooled training would be the first to be refused, hours later.
+    #[error(
+        "{sites} sites with {batch} patches in a step are {together} patches in a step of pooled training, at most \
+         {MAX_BATCH_SIZE} are possible: lower the batch size"
+    )]
+    PooledBatch {
+        /// Patches of a pooled step.
+        together: usize,
+        /// Number of sites.
+        sites: usize,
+        /// Patches of a site's step.
+        batch: usize,
+    },
     /// A site.
     #[error(transparent)]
     Site(#[from] SiteError),
@@ -206,16 +220,17 @@ pub fn study(
     observer: &mut dyn FnMut(StudyEvent<'_>),
     stop: &Stop,
 ) -> Result<StudyReport, StudyError> {
-    let held_out = HeldOut::read(&request.held_out)?;
     let training = &request.training;
+    let batch = training.config.hyperparameters.batch_size as usize;
+    let together = batch * training.sites.len();
+    if together > MAX_BATCH_SIZE {
+        return Err(StudyError::PooledBatch { together, sites: training.sites.len(), batch });
+    }
+    let held_out = HeldOut::read(&request.held_out)?;
     let resumed = session_exists(&training.out, &training.session);
     let start = Instant::now();
     let mut forward = |event: TrainEvent<'_>| observer(StudyEvent::Training(event));
-    let report = if resumed {
-        resume(&training.out, &training.session, &training.device, &mut forward, stop)?
-    } else {
-        train(training, &mut forward, stop)?
-    };
+    let report = train_or_resume(training, &mut forward, stop)?;
     let federated = match report.outcome {
         in_process::Outcome::Completed { model } => model,
         in_process::Outcome::Suspended => return Err(StudyError::Stopped),
@@ -225,8 +240,6 @@ pub fn study(
 
     let task = training.task().map_err(TrainError::from)?;
     let mut study = Study { request, task, held_out, observer, stop };
-    let batch = training.config.hyperparameters.batch_size as usize;
-    let together = batch * training.sites.len();
     let mut rows = vec![study.judge(Contender::Federated, federated, together, training_s)?];
     let mut pooled = Vec::new();
     for (i, site) in training.sites.iter().enumerate() {
@@ -239,9 +252,7 @@ pub fn study(
     }
     // As many patches in a step as all sites together look at.
     rows.push(study.alone(Contender::Pooled, &pooled, together, 0)?);
-    let points = rows[0].evaluation.froc.points();
-    let operating = points.iter().rev().find(|point| point.fp_per_scan <= OPERATING_FP_RATE);
-    let threshold = operating.map_or(1.0, |point| point.threshold.min(1.0));
+    let threshold = rows[0].evaluation.threshold_at(OPERATING_FP_RATE).min(1.0);
     let examples = study.examples(&rows[0], threshold)?;
     Ok(StudyReport {
         rows,

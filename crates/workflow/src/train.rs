@@ -8,7 +8,7 @@ use std::sync::Arc;
 use atomic_write_file::AtomicWriteFile;
 use detector::training::Sampling;
 use detector::{Architecture, ArchitectureError, Device, Model, ModelError, ParameterSchema, Plan, Provenance};
-use federation::{Digest, GlobalModel, Phase, SessionConfig, SessionId, SessionRecord, SiteId};
+use federation::{Algorithm, Digest, GlobalModel, Phase, SessionConfig, SessionId, SessionRecord, SiteId};
 use transport::{Event, FederatedClient, FederatedServer, ModelFormat, ServerError, Stop, in_process};
 
 use crate::local::{DetectorTrainer, Task};
@@ -128,6 +128,26 @@ pub enum TrainError {
         /// Why.
         source: std::io::Error,
     },
+    /// Running statistics are no weights.
+    #[error(
+        "FedAvgM and FedAdam do more than average, which spoils the running statistics of the classic network's batch \
+         normalisation; choose FedAvg or FedProx, or another network"
+    )]
+    RunningStatistics,
+    /// What an earlier session of this name left at a site.
+    #[error("{path}, left by an earlier session, cannot be removed: {source}")]
+    Memory {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A session of the same name, with other settings.
+    #[error(
+        "session {0} is already in this output folder, with other settings, sites or data than asked for now; choose \
+         another output folder or another name"
+    )]
+    OtherSession(SessionId),
     /// A session that exists must be resumed.
     #[error("session {0} is already in this output folder; go on with --resume {0}, or choose another --session name")]
     SessionExists(SessionId),
@@ -146,7 +166,26 @@ pub fn train(
         return Err(TrainError::SessionExists(request.session.clone()));
     }
     request.config.validate().map_err(ServerError::from)?;
+    let algorithm = request.config.hyperparameters.algorithm;
+    let own_rule = matches!(algorithm, Algorithm::FedAvgM { .. } | Algorithm::FedAdam { .. });
+    if own_rule && matches!(request.architecture, Architecture::ClassicUnet(_)) {
+        return Err(TrainError::RunningStatistics);
+    }
     let task = Arc::new(request.task()?);
+    let mut names = BTreeSet::new();
+    for site in &request.sites {
+        // Two names that a file system may not tell apart would share a site's own folder.
+        if !names.insert(site.id.as_str().to_lowercase()) {
+            return Err(ServerError::DuplicateSite(site.id.clone()).into());
+        }
+        let path = memory(&request.out, &site.id, &request.session);
+        match std::fs::remove_dir_all(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(TrainError::Memory { path, source });
+            }
+            _ => {}
+        }
+    }
     let minimum = request.config.minimum_sites;
     let clients = clients(&request.sites, minimum, &task, &request.out, &request.session, observer)?;
     let parameters = match &request.initial {
@@ -168,6 +207,29 @@ pub fn train(
     let mut server =
         FederatedServer::create(&request.out, request.session.clone(), request.config.clone(), initial, format)?;
     run(&mut server, clients, observer, stop)
+}
+
+/// Goes on with the session where one of its name is there, provided that it is the one asked for.
+pub fn train_or_resume(
+    request: &TrainRequest,
+    observer: &mut dyn FnMut(TrainEvent<'_>),
+    stop: &Stop,
+) -> Result<TrainReport, TrainError> {
+    let TrainRequest { out, session, device, .. } = request;
+    if !session_exists(out, session) {
+        return train(request, observer, stop);
+    }
+    let (stored, sites) = read_task(out, session)?;
+    let stored = Task { device: device.clone(), ..stored };
+    let config = FederatedServer::open(out, session.clone(), Box::new(Safetensors { task: Arc::new(stored.clone()) }))?
+        .session()
+        .config()
+        .clone();
+    let wanted: Vec<SiteRequest> = request.sites.iter().map(absolute).collect();
+    if stored != request.task()? || config != request.config || sites != wanted {
+        return Err(TrainError::OtherSession(session.clone()));
+    }
+    resume(out, session, device, observer, stop)
 }
 
 /// Goes on with a session that was stopped or killed. The sites' folders are those of its start.
@@ -221,7 +283,7 @@ fn clients(
         match Site::load(request, &task.plan, &work, &mut progress) {
             Ok(site) => {
                 observer(TrainEvent::SiteReady(&site));
-                let trainer = DetectorTrainer::new(task.clone(), site.scans, stream(i), work.join(session.as_str()));
+                let trainer = DetectorTrainer::new(task.clone(), site.scans, stream(i), memory(out, &site.id, session));
                 clients.push(FederatedClient::new(site.id, Box::new(trainer)));
             }
             Err(problem) => {
@@ -238,6 +300,11 @@ fn clients(
         _ if requests.is_empty() => Err(TrainError::NoSites),
         _ => Ok(clients),
     }
+}
+
+/// Where a site keeps what is its own in a session.
+fn memory(out: &Path, site: &SiteId, session: &SessionId) -> PathBuf {
+    out.join("work").join(site.as_str()).join(session.as_str())
 }
 
 /// Spreads the sites' indices over the seeds (Weyl sequence of the golden ratio).
@@ -321,17 +388,20 @@ fn task_path(out: &Path, session: &SessionId) -> PathBuf {
     out.join("work").join(format!("{}.task.json", session.as_str()))
 }
 
+/// A resumed session may be called from another folder.
+fn absolute(site: &SiteRequest) -> SiteRequest {
+    let absolute = |p: &PathBuf| std::path::absolute(p).unwrap_or_else(|_| p.clone());
+    SiteRequest {
+        id: site.id.clone(),
+        folder: absolute(&site.folder),
+        annotations: site.annotations.as_ref().map(absolute),
+    }
+}
+
 fn write_task(out: &Path, session: &SessionId, task: &Task, sites: &[SiteRequest]) -> Result<(), TrainError> {
     let path = task_path(out, session);
-    let absolute = |p: &PathBuf| std::path::absolute(p).unwrap_or_else(|_| p.clone());
-    let sites = sites
-        .iter()
-        .map(|s| TaskSite {
-            id: s.id.clone(),
-            folder: absolute(&s.folder),
-            annotations: s.annotations.as_ref().map(absolute),
-        })
-        .collect();
+    let sites = sites.iter().map(absolute).map(|s| TaskSite { id: s.id, folder: s.folder, annotations: s.annotations });
+    let sites = sites.collect();
     let file = TaskFile { schema_version: TASK_VERSION, task: task.clone(), sites };
     let write = || -> std::io::Result<()> {
         if let Some(folder) = path.parent() {

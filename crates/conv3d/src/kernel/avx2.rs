@@ -30,7 +30,8 @@ pub(super) unsafe fn panel<const V: usize>(
         for (i, tile_rows) in tiles.iter().enumerate() {
             tile::<ROWS, V>(a, tile_rows, cols, b, out.add(i * ROWS * out_step * V * 8), out_step, accumulate);
         }
-        let out = out.add(tiles.len() * ROWS * out_step * V * 8);
+        // Past the end when nothing is left: a pointer that is not used.
+        let out = out.wrapping_add(tiles.len() * ROWS * out_step * V * 8);
         match *rest {
             [r0] => tile::<1, V>(a, &[r0], cols, b, out, out_step, accumulate),
             [r0, r1] => tile::<2, V>(a, &[r0, r1], cols, b, out, out_step, accumulate),

@@ -15,6 +15,10 @@ use crate::plan::{AIR_HU, Plan};
 /// Voxels of the scan along one side of a cell of the maps.
 const CELL: usize = 2;
 
+/// As many voxels are in the network at the same time, which bounds its memory whatever the number of cores; large tiles
+/// keep the cores busy by themselves.
+const VOXELS_TOGETHER: usize = 2 * 96 * 96 * 96;
+
 /// Maps of a whole scan, of either network.
 pub(crate) enum ScanMaps {
     Centres(CentreMaps),
@@ -90,7 +94,8 @@ impl Pass<'_> {
         let mut blenders = vec![Blender::new(&window, covered); count];
         let cells = (self.tile / CELL).pow(3);
         // On a CPU, whole tiles side by side keep the cores busier than the loops within one.
-        let together = if is_cpu(self.device) { rayon::current_num_threads() } else { 1 };
+        let most = (VOXELS_TOGETHER / self.tile.pow(3)).max(1);
+        let together = if is_cpu(self.device) { rayon::current_num_threads().min(most) } else { 1 };
         let mut finished = 0;
         for group in tiles.chunks(together) {
             let maps: Vec<Vec<f32>> = group

@@ -14,5 +14,5 @@ pub use examples::{Place, Sampling};
 pub use loss::{LossTerms, detection_loss, segmentation_loss};
 pub use optimizer::{AdamW, AdamWConfig, cosine_rate};
 pub use targets::{PatchNodule, Positive, Targets};
-pub use trainer::{Proximal, StepReport, Trainer, TrainingConfig, TrainingError, TrainingState};
+pub use trainer::{MAX_BATCH_SIZE, Proximal, StepReport, Trainer, TrainingConfig, TrainingError, TrainingState};
 pub use validation::Validator;

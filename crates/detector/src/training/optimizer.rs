@@ -47,6 +47,11 @@ impl AdamW {
         Self { config, step: 0, first_moment: vec![0.0; len], second_moment: vec![0.0; len] }
     }
 
+    /// Number of parameters.
+    pub fn parameter_count(&self) -> usize {
+        self.first_moment.len()
+    }
+
     /// One step. Returns the gradient's norm before clipping; a norm that is not finite changes nothing.
     ///
     /// # Panics

@@ -145,6 +145,8 @@ struct Pass {
     maps: Tensor<5>,
 }
 
+/// Most patches of a step.
+pub const MAX_BATCH_SIZE: usize = 64;
 /// False positives remembered.
 const MINED_LIMIT: usize = 256;
 /// A cell without a nodule near that is given at least this probability is one.
@@ -167,7 +169,7 @@ impl<'a> Trainer<'a> {
         config: &'a TrainingConfig,
         scans: &'a [PreparedScan],
         device: &Device,
-        state: TrainingState,
+        mut state: TrainingState,
     ) -> Result<Self, TrainingError> {
         validate(config)?;
         if scans.is_empty() {
@@ -179,9 +181,13 @@ impl<'a> Trainer<'a> {
         let device = device.clone().autodiff();
         let network = config.architecture.build(&device)?.train();
         let schema = ParameterSchema::of(&network);
-        if state.parameters.len() != schema.len() {
-            return Err(TrainingError::State { found: state.parameters.len(), expected: schema.len() });
+        for found in [state.parameters.len(), state.optimizer.parameter_count()] {
+            if found != schema.len() {
+                return Err(TrainingError::State { found, expected: schema.len() });
+            }
         }
+        // Scans may have been taken away since.
+        state.mined.retain(|place| place.scan < scans.len());
         let sampler = Sampler::new(scans, &config.plan, &config.sampling);
         Ok(Self { config, sampler, device, schema, network, state })
     }
@@ -217,8 +223,12 @@ impl<'a> Trainer<'a> {
         let mut gradient = self.backward(passes, &slope);
         if let Some(Proximal { mu, anchor }) = proximal {
             let mu = mu as f32;
-            let pull = self.state.parameters.iter().zip(anchor);
-            gradient.iter_mut().zip(pull).for_each(|(g, (p, a))| *g += mu * (p - a));
+            let pull = self.state.parameters.iter().zip(anchor).zip(self.trainable());
+            gradient
+                .iter_mut()
+                .zip(pull)
+                .filter(|(_, (_, trainable))| *trainable)
+                .for_each(|(g, ((p, a), _))| *g += mu * (p - a));
         }
         let state = &mut self.state;
         let gradient_norm = state.optimizer.step(&self.schema, &mut state.parameters, &gradient, rate);
@@ -252,6 +262,11 @@ impl<'a> Trainer<'a> {
                 Pass { network, maps }
             })
             .collect()
+    }
+
+    /// Whether the optimiser moves it, for every parameter.
+    fn trainable(&self) -> impl Iterator<Item = bool> {
+        self.schema.parameters.iter().flat_map(|p| std::iter::repeat_n(p.trainable, p.len()))
     }
 
     /// What a pass has changed besides the maps, by position among the parameters: the running statistics of a network
@@ -331,8 +346,8 @@ fn validate(config: &TrainingConfig) -> Result<(), TrainingError> {
     if side == 0 || !side.is_multiple_of(multiple) || side > 256 {
         return setting("patch_size", side.to_string(), &format!("a multiple of {multiple}, 256 at most"));
     }
-    if !(1..=64).contains(&config.batch_size) {
-        return setting("batch_size", config.batch_size.to_string(), "1 to 64");
+    if !(1..=MAX_BATCH_SIZE).contains(&config.batch_size) {
+        return setting("batch_size", config.batch_size.to_string(), &format!("1 to {MAX_BATCH_SIZE}"));
     }
     if !(config.learning_rate.is_finite() && config.learning_rate > 0.0 && config.learning_rate <= 1.0) {
         return setting("learning_rate", config.learning_rate.to_string(), "above 0 and at most 1");

@@ -141,7 +141,8 @@ pub fn round_table(rounds: &[RoundRecord], language: Language) -> [Vec<Vec<Strin
             number(site.update.as_ref().map(|u| u.metrics.loss)),
             number(judged.map(|m| m.loss)),
             number(judged.and_then(|m| m.foreground_probability)),
-            seconds(site.training_ms),
+            // A site's record counts from the start of the round; on one machine it waited for the others.
+            String::new(),
         ]
     };
     let mut rows = Vec::new();
