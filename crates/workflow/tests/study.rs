@@ -1,18 +1,22 @@
-//! The comparison on a pair of tiny hospitals: it is stopped in the middle, goes on, and writes what it says it writes.
+//! The comparison on a pair of tiny hospitals: it is stopped in the middle, goes on, and writes what it says it writes; and
+//! the round of a site that is done again.
 
+use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
 use detector::inference::{Mode, PredictOptions};
 use detector::network::UNet3dConfig;
 use detector::training::Sampling;
-use detector::{Architecture, Device, Plan};
-use federation::{Hyperparameters, SessionConfig, SessionId, SiteId};
+use detector::{Architecture, Device, ParameterSchema, Plan};
+use federation::{GlobalModel, Hyperparameters, LocalTrainer, SessionConfig, SessionId, SiteId};
 use phantom::{DatasetSpec, Size, write_dataset};
 use transport::Stop;
 use workflow::catalog::Language;
-use workflow::site::SiteRequest;
+use workflow::local::DetectorTrainer;
+use workflow::site::{Site, SiteRequest};
 use workflow::study::{Contender, StudyError, StudyEvent, StudyRequest, study};
-use workflow::train::TrainRequest;
+use workflow::train::{TrainError, TrainRequest, train_or_resume};
 
 fn request(folder: &Path) -> StudyRequest {
     let data = |name: &str, sites, seed| {
@@ -103,4 +107,48 @@ fn a_study_that_was_stopped_goes_on_and_reports_every_contender() {
     for file in ["froc.svg", "froc_federated.csv", "froc_local_site1.csv", "froc_pooled.csv", "study.json"] {
         assert!(out.join(file).exists(), "{file} is missing");
     }
+}
+
+/// A site keeps its optimiser's moments between rounds. A crash may come after they were kept and before the update was
+/// taken: the round that is done again must start where it did the first time.
+#[test]
+fn a_round_that_is_done_again_gives_the_same_update() {
+    let folder = tempfile::tempdir().unwrap();
+    let StudyRequest { training, .. } = request(folder.path());
+    let task = Arc::new(training.task().unwrap());
+    let h = Hyperparameters { rounds: 3, ..training.config.hyperparameters.clone() };
+    let schema = ParameterSchema::of(&task.architecture.build(&Device::flex()).unwrap());
+    let global = |round| GlobalModel { round, parameters: schema.initial(7), schema_hash: task.schema_hash };
+    let site = &training.sites[0];
+    let trainer = |memory: &str| {
+        let site = Site::load(site, &task.plan, &folder.path().join("work"), &mut |_, _| ()).unwrap();
+        DetectorTrainer::new(task.clone(), site.scans, 1, folder.path().join(memory))
+    };
+    let train = |trainer: &mut DetectorTrainer, round| {
+        trainer.train_round(&global(round - 1), round, &h, &mut |_| ControlFlow::Continue(())).unwrap().delta
+    };
+
+    let mut first = trainer("memory");
+    train(&mut first, 1);
+    let second = train(&mut first, 2);
+    assert!(train(&mut first, 2) == second, "done again by the same program");
+    assert!(train(&mut trainer("memory"), 2) == second, "done again after a restart");
+    // The memory matters: without the first round the second is another.
+    assert!(train(&mut trainer("no memory"), 2) != second);
+}
+
+#[test]
+fn a_session_of_the_same_name_with_other_settings_is_not_taken_for_this_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let StudyRequest { training, .. } = request(folder.path());
+    let go = |request: &TrainRequest| train_or_resume(request, &mut |_| {}, &Stop::default());
+    let first = go(&training).unwrap();
+    assert_eq!(go(&training).unwrap(), first, "the same request finds the session that is done");
+    let mut other = training.clone();
+    other.config.hyperparameters.learning_rate *= 2.0;
+    let refused = go(&other);
+    assert!(matches!(refused, Err(TrainError::OtherSession(_))), "{refused:?}");
+    let mut other = training;
+    other.sites.pop();
+    assert!(matches!(go(&other), Err(TrainError::OtherSession(_))));
 }
