@@ -21,7 +21,7 @@ use workflow::train::{TrainError, TrainRequest, train_or_resume};
 fn request(folder: &Path) -> StudyRequest {
     let data = |name: &str, sites, seed| {
         let spec = DatasetSpec::new(sites, 1, Size::Small, seed);
-        write_dataset(&folder.join(name), &spec, &mut |_| {}).unwrap().sites
+        write_dataset(&folder.join(name), &spec, &mut |_| {}).expect("phantoms").sites
     };
     let hyperparameters = Hyperparameters {
         rounds: 2,
@@ -34,14 +34,14 @@ fn request(folder: &Path) -> StudyRequest {
     let mut plan = Plan::with_patch(32);
     plan.lungs.volume_ml = Size::Small.lung_volume_ml();
     let sites = (1..).zip(data("training", 2, 3)).map(|(n, folder)| SiteRequest {
-        id: SiteId::new(format!("site{n}")).unwrap(),
+        id: SiteId::new(format!("site{n}")).expect("an id"),
         folder,
         annotations: None,
     });
     let network = UNet3dConfig { widths: vec![8, 8], blocks: vec![1, 1], group_channels: 8 };
     StudyRequest {
         training: TrainRequest {
-            session: SessionId::new("study").unwrap(),
+            session: SessionId::new("study").expect("an id"),
             sites: sites.collect(),
             architecture: Architecture::DetectionUnet(network),
             plan,
