@@ -146,9 +146,6 @@ fn study(error: &StudyError) -> Failure {
         StudyError::Train(error) => train(error),
         StudyError::Site(error) => site(error),
         StudyError::Model(error) => model(error),
-        StudyError::PooledBatch { .. } => {
-            Failure::new(FailureKind::Usage, Message::AdviceUsage { command: &"fednodule train" })
-        }
         StudyError::HeldOut(error) => held_out(error),
         StudyError::Scan(error) => image(error),
         StudyError::Table(error) => table(error),

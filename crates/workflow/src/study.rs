@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use detector::inference::{Detection, PredictError, PredictOptions};
-use detector::training::MAX_BATCH_SIZE;
 use detector::{ModelError, PreparedScan};
 use federation::{SessionRecord, SiteId};
 use imaging::luna16::TableError;
@@ -89,8 +88,8 @@ pub struct StudyReport {
     pub scans: usize,
     /// What a reader must know about the data.
     pub note: String,
-    /// Patches of a step: of the federated model's sites and each site alone, and of pooled training.
-    pub patches_per_step: [usize; 2],
+    /// Patches of a step, the same in every training.
+    pub batch_size: usize,
     /// The federated model's confidence at [`OPERATING_FP_RATE`] false positives per scan.
     pub threshold: f64,
     /// One scan of each held-out folder.
@@ -174,19 +173,6 @@ pub enum StudyError {
     /// It did not reach its end.
     #[error("the federated session did not complete: {0}")]
     NotCompleted(String),
-    /// Pooled training would be the first to be refused, hours later.
-    #[error(
-        "{sites} sites with {batch} patches in a step are {together} patches in a step of pooled training, at most \
-         {MAX_BATCH_SIZE} are possible: lower the batch size"
-    )]
-    PooledBatch {
-        /// Patches of a pooled step.
-        together: usize,
-        /// Number of sites.
-        sites: usize,
-        /// Patches of a site's step.
-        batch: usize,
-    },
     /// A site.
     #[error(transparent)]
     Site(#[from] SiteError),
@@ -222,10 +208,6 @@ pub fn study(
 ) -> Result<StudyReport, StudyError> {
     let training = &request.training;
     let batch = training.config.hyperparameters.batch_size as usize;
-    let together = batch * training.sites.len();
-    if together > MAX_BATCH_SIZE {
-        return Err(StudyError::PooledBatch { together, sites: training.sites.len(), batch });
-    }
     let held_out = HeldOut::read(&request.held_out)?;
     let resumed = session_exists(&training.out, &training.session);
     let start = Instant::now();
@@ -240,18 +222,17 @@ pub fn study(
 
     let task = training.task().map_err(TrainError::from)?;
     let mut study = Study { request, task, held_out, observer, stop };
-    let mut rows = vec![study.judge(Contender::Federated, federated, together, training_s)?];
+    let mut rows = vec![study.judge(Contender::Federated, federated, training_s)?];
     let mut pooled = Vec::new();
     for (i, site) in training.sites.iter().enumerate() {
         let cache = training.out.join("work").join(site.id.as_str());
         let site = Site::load(site, &study.task.plan, &cache, &mut |_, _| ())?;
         // Nobody trains on more than the federation does.
         let (scans, _) = split(site.scans);
-        rows.push(study.alone(Contender::Local(site.id), &scans, batch, stream(i))?);
+        rows.push(study.alone(Contender::Local(site.id), &scans, stream(i))?);
         pooled.extend(scans);
     }
-    // As many patches in a step as all sites together look at.
-    rows.push(study.alone(Contender::Pooled, &pooled, together, 0)?);
+    rows.push(study.alone(Contender::Pooled, &pooled, 0)?);
     let threshold = rows[0].evaluation.threshold_at(OPERATING_FP_RATE).min(1.0);
     let examples = study.examples(&rows[0], threshold)?;
     Ok(StudyReport {
@@ -259,7 +240,7 @@ pub fn study(
         session: report.record,
         scans: study.held_out.len(),
         note: training.note.clone(),
-        patches_per_step: [batch, together],
+        batch_size: batch,
         threshold,
         examples,
     })
@@ -275,25 +256,19 @@ struct Study<'a> {
 
 impl Study<'_> {
     /// Trains without federation, from the session's own start, and scores the result.
-    fn alone(
-        &mut self,
-        contender: Contender,
-        scans: &[PreparedScan],
-        batch: usize,
-        stream: u64,
-    ) -> Result<StudyRow, StudyError> {
+    fn alone(&mut self, contender: Contender, scans: &[PreparedScan], stream: u64) -> Result<StudyRow, StudyError> {
         let name = contender.file_name();
         let training = &self.request.training;
         let session = training.session.as_str();
         let path = training.out.join("models").join(format!("session_{session}_{name}_model.safetensors"));
         if path.exists() {
-            return self.judge(contender, path, batch, None);
+            return self.judge(contender, path, None);
         }
         let start = Instant::now();
         let request = CentralRequest {
             task: &self.task,
             hyperparameters: &training.config.hyperparameters,
-            batch_size: batch,
+            batch_size: training.config.hyperparameters.batch_size as usize,
             scans,
             stream,
             initial: training.initial.as_deref(),
@@ -307,17 +282,11 @@ impl Study<'_> {
         };
         let training_s = start.elapsed().as_secs_f64();
         model.save(&path, weights::Overwrite::Refuse)?;
-        self.judge(contender, path, batch, Some(training_s))
+        self.judge(contender, path, Some(training_s))
     }
 
     /// Searches the held-out scans with a model and scores its marks, which are kept beside the models.
-    fn judge(
-        &mut self,
-        contender: Contender,
-        model: PathBuf,
-        patches_per_step: usize,
-        training_s: Option<f64>,
-    ) -> Result<StudyRow, StudyError> {
+    fn judge(&mut self, contender: Contender, model: PathBuf, training_s: Option<f64>) -> Result<StudyRow, StudyError> {
         let total = self.held_out.len();
         let observer = &mut *self.observer;
         let mut scoring = |done| observer(StudyEvent::Scoring { contender: &contender, done, total });
@@ -326,8 +295,10 @@ impl Study<'_> {
             Err(HeldOutError::Predict(PredictError::Stopped)) => return Err(StudyError::Stopped),
             other => other?,
         };
-        let steps = steps_per_session(&self.request.training.config.hyperparameters);
-        let patches = steps * patches_per_step as u64;
+        let TrainRequest { config, sites, .. } = &self.request.training;
+        let steps = steps_per_session(&config.hyperparameters);
+        let places = if contender == Contender::Federated { sites.len() as u64 } else { 1 };
+        let patches = steps * u64::from(config.hyperparameters.batch_size) * places;
         let row = StudyRow { contender, model, steps, patches, training_s, evaluation };
         (self.observer)(StudyEvent::Scored(&row));
         Ok(row)

@@ -43,15 +43,15 @@ impl Scale {
             let hyperparameters = Hyperparameters { rounds: 4, patches_per_epoch: 16, ..usual };
             Self { scans: 3, held_out: 1, hyperparameters }
         } else {
-            let hyperparameters = Hyperparameters { rounds: 20, patches_per_epoch: 50, ..usual };
-            Self { scans: 3, held_out: 3, hyperparameters }
+            let hyperparameters = Hyperparameters { rounds: 20, patches_per_epoch: 60, ..usual };
+            Self { scans: 4, held_out: 4, hyperparameters }
         }
     }
 }
 
-/// The hospitals that train: of all styles those that differ most.
+/// The hospitals that train: of all styles those that differ most, in dose, in nodules and in scanner.
 const TRAINING: [HospitalStyle; 3] =
-    [HospitalStyle::ThinSoft, HospitalStyle::LowDoseSharp, HospitalStyle::OldScannerStreaks];
+    [HospitalStyle::LowDoseSharp, HospitalStyle::GroundGlassScreening, HospitalStyle::OldScannerStreaks];
 /// Whose scans, of other patients, are scored: half of these hospitals have trained nobody.
 const SCORED: [HospitalStyle; 6] = HospitalStyle::ALL;
 

@@ -151,9 +151,9 @@ messages! {
     ComparisonVerdict { federated, best, over_best, pooled, to_pooled }:
         "联邦模型 CPM {federated}；最好的单一中心 {best}（联邦减单一中心 {over_best}）；集中训练 {pooled}（联邦减集中 {to_pooled}）。"
         / "Federated CPM {federated}; best single site {best} (federated less that {over_best}); pooled {pooled} (federated less that {to_pooled}).";
-    ComparisonMethod { scans, steps, batch, together }:
-        "所有模型从相同的初始权重出发、训练相同的 {steps} 步，并在 {scans} 例无人训练过的扫描上按 LUNA16 规则评价。联邦与单一中心每步 {batch} 个小块，集中训练每步 {together} 个（各中心之和）。差值的置信区间由对相同扫描的配对自助抽样得到；区间很宽时，不可据此排名。"
-        / "All models start from the same weights, train for the same {steps} steps and are scored by LUNA16's rules on {scans} scans that nobody trained on. Federated and single sites look at {batch} patches a step, pooled training at {together} (all sites' together). Intervals of differences come from a paired bootstrap over the same scans; do not rank by wide ones.";
+    ComparisonMethod { scans, steps, batch }:
+        "所有模型从相同的初始权重出发、每步 {batch} 个小块，训练相同的 {steps} 步（联邦：每个中心各 {steps} 步），并在 {scans} 例无人训练过的扫描上按 LUNA16 规则评价。差值的置信区间由对相同扫描的配对自助抽样得到；区间很宽时，不可据此排名。"
+        / "All models start from the same weights, train for the same {steps} steps of {batch} patches (federated: {steps} at every site) and are scored by LUNA16's rules on {scans} scans that nobody trained on. Intervals of differences come from a paired bootstrap over the same scans; do not rank by wide ones.";
     ComparisonModels: "模型对比" / "Models compared";
     ComparisonDiameter: "按直径的灵敏度（每例 1 个假阳性时）" / "Sensitivity by diameter (at 1 false positive per scan)";
     ComparisonRounds: "逐轮与各中心" / "Rounds and sites";

@@ -184,9 +184,8 @@ fn twin_table(class: &str, of: impl Fn(Language) -> [Vec<Vec<String>>; 2]) -> St
 }
 
 fn models(study: &StudyReport) -> String {
-    let [batch, together] = study.patches_per_step;
     let steps = study.rows.first().map_or(0, |row| row.steps);
-    let method = Message::ComparisonMethod { scans: &study.scans, steps: &steps, batch: &batch, together: &together };
+    let method = Message::ComparisonMethod { scans: &study.scans, steps: &steps, batch: &study.batch_size };
     let table = twin_table("detections", |language| model_table(study, language));
     section(Message::ComparisonModels, &format!("{table}<p class=\"small\">{}</p>\n", both(method)))
 }
