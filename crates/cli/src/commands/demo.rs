@@ -23,7 +23,9 @@ use crate::{args, interrupt};
 struct Scale {
     /// Scans of every hospital to train on.
     scans: usize,
-    /// Scans of every style that nobody trains on.
+    /// Whose scans, of other patients, are scored.
+    scored: &'static [HospitalStyle],
+    /// Scans of each of these styles.
     held_out: usize,
     hyperparameters: Hyperparameters,
 }
@@ -40,11 +42,12 @@ impl Scale {
             ..Hyperparameters::default()
         };
         if quick {
-            let hyperparameters = Hyperparameters { rounds: 4, patches_per_epoch: 16, ..usual };
-            Self { scans: 3, held_out: 1, hyperparameters }
+            let hyperparameters = Hyperparameters { rounds: 4, patches_per_epoch: 32, ..usual };
+            Self { scans: 3, scored: &TRAINING, held_out: 1, hyperparameters }
         } else {
             let hyperparameters = Hyperparameters { rounds: 20, patches_per_epoch: 60, ..usual };
-            Self { scans: 4, held_out: 4, hyperparameters }
+            // Half of these hospitals have trained nobody.
+            Self { scans: 4, scored: &HospitalStyle::ALL, held_out: 4, hyperparameters }
         }
     }
 }
@@ -52,8 +55,6 @@ impl Scale {
 /// The hospitals that train: of all styles those that differ most, in dose, in nodules and in scanner.
 const TRAINING: [HospitalStyle; 3] =
     [HospitalStyle::LowDoseSharp, HospitalStyle::GroundGlassScreening, HospitalStyle::OldScannerStreaks];
-/// Whose scans, of other patients, are scored: half of these hospitals have trained nobody.
-const SCORED: [HospitalStyle; 6] = HospitalStyle::ALL;
 
 /// The threshold that is found in one mode is that mode's.
 const MODE: Mode = Mode::Fast;
@@ -68,7 +69,10 @@ pub(crate) fn run(args: &args::Demo, console: &Console) -> anyhow::Result<Exit> 
     console.note(Message::DemoPhantoms);
     let specs = [
         ("training", DatasetSpec { sites: TRAINING.to_vec(), ..DatasetSpec::new(1, scale.scans, Size::Small, 0) }),
-        ("held_out", DatasetSpec { sites: SCORED.to_vec(), ..DatasetSpec::new(1, scale.held_out, Size::Small, 1) }),
+        (
+            "held_out",
+            DatasetSpec { sites: scale.scored.to_vec(), ..DatasetSpec::new(1, scale.held_out, Size::Small, 1) },
+        ),
     ];
     let mut folders = Vec::new();
     for (name, spec) in &specs {
@@ -83,7 +87,10 @@ pub(crate) fn run(args: &args::Demo, console: &Console) -> anyhow::Result<Exit> 
     let held_out = folders.pop().unwrap_or_default();
     let sites = folders.pop().unwrap_or_default();
 
-    let note = Language::ALL.map(|language| Message::NotePhantoms.text(language)).join(" / ");
+    let mut notes = vec![Message::NotePhantoms];
+    notes.extend(args.quick.then_some(Message::NoteQuick));
+    let note = notes.iter().map(|note| Language::ALL.map(|language| note.text(language)).join(" / "));
+    let note = note.collect::<Vec<_>>().join("\n");
     let sites = (0..sites.len())
         .map(|i| {
             let id = SiteId::new(training_spec.site_name(i))?;

@@ -131,6 +131,8 @@ messages! {
         / "Session {session} is suspended; go on with `--resume {session}`.";
     NotePhantoms: "合成体模结果：模型在合成体模上训练，未在真实患者影像上验证，不可用于诊断。"
         / "Results on synthetic phantoms: trained on synthetic chests, not validated on real patients, not for diagnosis.";
+    NoteQuick: "只是快速走一遍流程：训练步数和评分病例都太少，分数不说明模型的好坏。"
+        / "Only a quick walk through the whole job: too few steps and too few scans for the scores to mean anything.";
     NoteUnvalidated: "模型只经参与中心的数据训练，未在独立数据上验证，不可用于诊断。"
         / "Trained on the sites' data only, not validated on independent data, not for diagnosis.";
     DemoPhantoms: "生成合成体模" / "Writing synthetic phantoms";
