@@ -26,12 +26,13 @@ pub struct FigureCurve<'a> {
 }
 
 const WIDTH: f64 = 720.0;
-const HEIGHT: f64 = 520.0;
 const LEFT: f64 = 72.0;
 const RIGHT: f64 = 700.0;
 const TOP: f64 = 72.0;
 const BOTTOM: f64 = 456.0;
-const LEGEND: f64 = RIGHT - 238.0;
+/// The legend's first line: below the axis, because names may be long and curves may run anywhere.
+const LEGEND: f64 = BOTTOM + 78.0;
+const LEGEND_LINE: f64 = 22.0;
 /// Colours of the curves, in order; told apart also by readers who see no difference between red and green (Okabe and
 /// Ito 2008, darkened for white paper).
 const COLORS: [&str; 6] = ["#1f5fa8", "#b45309", "#2f7d5b", "#8e4585", "#555b61", "#a8323e"];
@@ -40,9 +41,11 @@ const COLORS: [&str; 6] = ["#1f5fa8", "#b45309", "#2f7d5b", "#8e4585", "#555b61"
 /// its CPM in the legend; the first with its band, and its CPM's interval under the title. The result is a complete SVG
 /// file, the same bytes for the same input.
 pub fn froc_svg(curves: &[FigureCurve<'_>], labels: &FigureLabels) -> String {
+    let band = curves.first().and_then(|first| first.evaluation.band.as_ref());
+    let height = LEGEND + LEGEND_LINE * (curves.len() + usize::from(band.is_some())) as f64;
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" \
-         height=\"{HEIGHT}\" font-family=\"'Noto Sans CJK SC','Noto Sans SC','Microsoft YaHei','PingFang SC',sans-serif\" \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
+         height=\"{height}\" font-family=\"'Noto Sans CJK SC','Noto Sans SC','Microsoft YaHei','PingFang SC',sans-serif\" \
          font-size=\"14\" fill=\"#222\">\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n"
     );
     let middle = (LEFT + RIGHT) / 2.0;
@@ -63,31 +66,31 @@ pub fn froc_svg(curves: &[FigureCurve<'_>], labels: &FigureLabels) -> String {
     let turned = format!("transform=\"rotate(-90 22 {0})\"", (TOP + BOTTOM) / 2.0);
     svg += &text(22.0, (TOP + BOTTOM) / 2.0, "middle", &turned, &labels.y_axis);
 
-    // The legend stands on the right end of the horizontal axis, the band's line lowest.
-    let legend = |row: usize| BOTTOM - 16.0 - 20.0 * row as f64;
-    if let Some(band) = curves.first().and_then(|first| first.evaluation.band.as_ref()) {
+    let legend = |row: usize| LEGEND + LEGEND_LINE * row as f64;
+    let symbol_end = LEFT + 36.0;
+    if let Some(band) = band {
         let upper = band.points.iter().map(|p| (p.fp_per_scan, p.upper));
         let lower = band.points.iter().rev().map(|p| (p.fp_per_scan, p.lower));
         let points = polyline(upper.chain(lower));
         let fill = format!("fill=\"{}\" fill-opacity=\"0.18\"", COLORS[0]);
         svg += &format!("<polygon points=\"{points}\" {fill}/>\n");
-        let top = legend(0) - 10.0;
-        svg += &format!("<rect x=\"{LEGEND}\" y=\"{top}\" width=\"28\" height=\"12\" {fill}/>\n");
-        svg += &text(LEGEND + 36.0, legend(0), "start", "", &labels.band);
+        let (row, top) = (legend(curves.len()), legend(curves.len()) - 10.0);
+        svg += &format!("<rect x=\"{LEFT}\" y=\"{top}\" width=\"28\" height=\"12\" {fill}/>\n");
+        svg += &text(symbol_end, row, "start", "", &labels.band);
     }
     // The first is drawn last, on top of the others.
     for (i, curve) in curves.iter().enumerate().rev() {
         let FigureCurve { label, evaluation } = *curve;
-        let (color, row) = (COLORS[i % COLORS.len()], curves.len() - i);
+        let (color, row) = (COLORS[i % COLORS.len()], legend(i));
         let points = polyline(visible(evaluation).into_iter());
         svg += &format!("<polyline points=\"{points}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"2.5\"/>\n");
         for (rate, sensitivity) in FP_RATES.iter().zip(evaluation.summary.sensitivities) {
             svg += &format!("<circle cx=\"{:.2}\" cy=\"{:.2}\" r=\"4\" fill=\"{color}\"/>\n", x(*rate), y(sensitivity));
         }
-        let height = legend(row) - 5.0;
-        svg += &format!("<path d=\"M{LEGEND} {height}h28\" stroke=\"{color}\" stroke-width=\"2.5\"/>\n");
+        let middle = row - 5.0;
+        svg += &format!("<path d=\"M{LEFT} {middle}h28\" stroke=\"{color}\" stroke-width=\"2.5\"/>\n");
         let words = if curves.len() > 1 { format!("{label} {:.3}", evaluation.summary.cpm) } else { label.to_owned() };
-        svg += &text(LEGEND + 36.0, legend(row), "start", "", &words);
+        svg += &text(symbol_end, row, "start", "", &words);
     }
     svg + "</svg>\n"
 }

@@ -106,7 +106,7 @@ fn request(folders: Vec<std::path::PathBuf>, size: Size, out: &Path) -> Result<T
     let hyperparameters = Hyperparameters {
         rounds: 20,
         local_epochs: 1,
-        patches_per_epoch: 240,
+        patches_per_epoch: 360,
         batch_size: 6,
         patch_size: 48,
         learning_rate: 4e-3,
