@@ -20,6 +20,11 @@ pub(crate) fn padded(channels: usize) -> usize {
     last * LANES + lanes(channels, last)
 }
 
+/// The values of the channels of a block, zeros in the lanes beyond the last.
+pub(crate) fn of_lanes(values: &[f32], block: usize) -> [f32; LANES] {
+    std::array::from_fn(|lane| values.get(block * LANES + lane).copied().unwrap_or_default())
+}
+
 /// A slice that several workers write, each its own elements.
 #[derive(Clone, Copy)]
 pub(crate) struct Shared<'a> {

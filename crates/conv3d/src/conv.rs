@@ -1,8 +1,9 @@
 //! Convolution and its gradients on contiguous `[n, c, d, h, w]` slices.
 
-use crate::correlate::{Problem, Weights, correlate};
+use crate::correlate::{Problem, correlate};
 use crate::kernel::Isa;
 use crate::lattice::Correlation;
+use crate::pack::Weights;
 use crate::shape::{ConvShape, volume};
 use crate::weight_gradient::{bias_gradient, weight_gradient};
 

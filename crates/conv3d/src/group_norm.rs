@@ -67,17 +67,7 @@ impl GroupNorm {
                 || sum(x, |x| [x, x * x]),
             )
         });
-        let n = (self.channels / self.groups * self.spatial) as f64;
-        for (g, sums) in sums.chunks_exact(self.channels / self.groups).enumerate() {
-            let [total, squares] = add(sums);
-            let m = total / n;
-            // f64 leaves about 1e-16 · mean² of error; rounding must not make it negative
-            let variance = (squares / n - m * m).max(0.0);
-            // `max` would turn a NaN into 0
-            let variance = if squares.is_nan() { f64::NAN } else { variance };
-            mean[g] = m as f32;
-            rstd[g] = (1.0 / (variance + f64::from(self.epsilon)).sqrt()) as f32;
-        }
+        self.statistics(&sums, mean, rstd);
         let (mean, rstd) = (&*mean, &*rstd);
         self.for_each_run(y, |channel, start, y| {
             let norm = self.affine(channel, mean, rstd, gamma, beta);
@@ -190,6 +180,29 @@ impl GroupNorm {
         );
     }
 
+    /// Means and reciprocal standard deviations from every channel's sum and sum of squares.
+    fn statistics(&self, sums: &[[f64; 2]], mean: &mut [f32], rstd: &mut [f32]) {
+        let n = (self.channels / self.groups * self.spatial) as f64;
+        for (g, sums) in sums.chunks_exact(self.channels / self.groups).enumerate() {
+            let [total, squares] = add(sums);
+            let m = total / n;
+            // f64 leaves about 1e-16 · mean² of error; rounding must not make it negative
+            let variance = (squares / n - m * m).max(0.0);
+            // `max` would turn a NaN into 0
+            let variance = if squares.is_nan() { f64::NAN } else { variance };
+            mean[g] = m as f32;
+            rstd[g] = (1.0 / (variance + f64::from(self.epsilon)).sqrt()) as f32;
+        }
+    }
+
+    /// What each sample's channels go through, given their sums and sums of squares.
+    pub(crate) fn affine_of(&self, sums: &[[f64; 2]], gamma: &[f32], beta: &[f32]) -> Vec<Affine> {
+        let (mut mean, mut rstd) = (vec![0.0; self.statistics_len()], vec![0.0; self.statistics_len()]);
+        self.check(&[], &[gamma.len(), beta.len()], &[mean.len(), rstd.len()]);
+        self.statistics(sums, &mut mean, &mut rstd);
+        (0..sums.len()).map(|channel| self.affine(channel, &mean, &rstd, gamma, beta)).collect()
+    }
+
     /// Two sums for every (sample, channel), each over fixed runs in order.
     fn channel_sums(&self, run_sums: impl Fn(usize, std::ops::Range<usize>) -> [f64; 2] + Sync) -> Vec<[f64; 2]> {
         let runs = self.spatial.div_ceil(RUN);
@@ -229,8 +242,8 @@ impl GroupNorm {
 }
 
 /// What a channel's voxels go through.
-#[derive(Clone, Copy)]
-struct Affine {
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Affine {
     mean: f32,
     rstd: f32,
     scale: f32,
@@ -240,7 +253,7 @@ struct Affine {
 impl Affine {
     /// The normalised value after the affine map; its sign decides the activation's branch, forward and backward alike.
     #[inline(always)]
-    fn z(self, x: f32) -> f32 {
+    pub(crate) fn z(self, x: f32) -> f32 {
         (x - self.mean) * self.scale + self.beta
     }
 
@@ -258,7 +271,7 @@ impl Affine {
 /// The derivative of the leaky ReLU. A choice of factors becomes a blend; a choice of products became a branch,
 /// mispredicted half the time, that made the gradient 16 times slower.
 #[inline(always)]
-fn leaky_factor(z: f32, slope: f32) -> f32 {
+pub(crate) fn leaky_factor(z: f32, slope: f32) -> f32 {
     if z > 0.0 { 1.0 } else { slope }
 }
 

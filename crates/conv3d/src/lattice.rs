@@ -40,6 +40,25 @@ pub(crate) struct RowClass {
     pub(crate) phases: Vec<Vec<Tap>>,
 }
 
+/// How an array of several channels lies in memory: blocks of `lanes` channels, each `[d, h, w, lanes]`. One lane is the
+/// plain `[channels, d, h, w]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    pub(crate) dims: [usize; 3],
+    pub(crate) lanes: usize,
+}
+
+impl Layout {
+    pub(crate) fn plain(dims: [usize; 3]) -> Self {
+        Self { dims, lanes: 1 }
+    }
+
+    /// Offset of a voxel, given by its index in `dims`, of a channel.
+    pub(crate) fn offset(self, channel: usize, voxel: usize) -> usize {
+        (channel / self.lanes * volume(self.dims) + voxel) * self.lanes + channel % self.lanes
+    }
+}
+
 /// A weighted sum over taps for every destination voxel.
 #[derive(Clone, Debug)]
 pub(crate) struct Correlation {
@@ -92,6 +111,17 @@ impl Correlation {
             (0..stride.min(shape.input[a])).map(class).collect()
         });
         Self::new(shape.kernel, [shape.output(), shape.input], [[1; 3], shape.stride], &axes)
+    }
+
+    /// The convolution with a 3³ kernel, unit stride and one zero of padding over rows that were cut into pieces of
+    /// `outputs` voxels, each described by `inputs` values: one phase for each of those, whose sums make up the piece.
+    pub(crate) fn of_pieces(dims: [usize; 3], inputs: usize, outputs: usize) -> Self {
+        let [d, h, pieces] = [dims[0], dims[1], dims[2].div_ceil(outputs)];
+        let axis = |count| vec![AxisClass { origin: 0, count, taps: (0..3).map(|k| (k, k as isize - 1)).collect() }];
+        let phase = |i: usize| AxisClass { origin: i, count: pieces, taps: vec![(i, i as isize)] };
+        let axes = [axis(d), axis(h), (0..inputs).map(phase).collect()];
+        let steps = [[1, 1, inputs], [1, 1, outputs]];
+        Self::new([3, 3, inputs], [[d, h, inputs * pieces], dims], steps, &axes)
     }
 
     fn new(
@@ -179,7 +209,7 @@ impl Correlation {
         again: bool,
     ) {
         // the first source voxel of the tile, and the part of the tile that lies inside the volume
-        let first: [isize; 3] = std::array::from_fn(|a| (start[a] * self.source_step[a]) as isize + self.low[a]);
+        let first = self.first_read(start);
         let clip = |a: usize, x: isize| (x - first[a]).clamp(0, tile[a] as isize) as usize;
         let from: [usize; 3] = std::array::from_fn(|a| clip(a, 0));
         let to: [usize; 3] = std::array::from_fn(|a| clip(a, self.source[a] as isize));
@@ -212,26 +242,37 @@ impl Correlation {
         out
     }
 
-    /// Offsets in a tile of the anchors of a box of `size` positions.
-    pub(crate) fn anchors(&self, size: [usize; 3], tile: [usize; 3]) -> Vec<u32> {
+    /// Offsets in a source tile of the anchors of a box of `size` positions.
+    pub(crate) fn anchors(&self, size: [usize; 3], tile: Layout) -> Vec<u32> {
         let step = self.source_step;
         let mut offsets = Vec::with_capacity(volume(size));
         for d in 0..size[0] {
             for h in 0..size[1] {
-                let row = (d * step[0] * tile[1] + h * step[1]) * tile[2];
-                offsets.extend((0..size[2]).map(|w| (row + w * step[2]) as u32));
+                let row = (d * step[0] * tile.dims[1] + h * step[1]) * tile.dims[2];
+                offsets.extend((0..size[2]).map(|w| ((row + w * step[2]) * tile.lanes) as u32));
             }
         }
         offsets
     }
 
-    /// Offsets in a tile of (channel, tap), relative to the anchor, for `channels` channels.
-    pub(crate) fn taps(&self, taps: &[Tap], channels: usize, tile: [usize; 3]) -> Vec<u32> {
-        let offset = |t: &Tap| {
+    /// Offsets in a source tile of (channel, tap), relative to the anchor, for `channels` channels.
+    pub(crate) fn taps(&self, taps: &[Tap], channels: usize, tile: Layout) -> Vec<u32> {
+        let voxel = |t: &Tap| {
             let [d, h, w] = std::array::from_fn(|a| (t.delta[a] - self.low[a]) as usize);
-            (d * tile[1] + h) * tile[2] + w
+            (d * tile.dims[1] + h) * tile.dims[2] + w
         };
-        (0..channels).flat_map(|c| taps.iter().map(move |t| (c * volume(tile) + offset(t)) as u32)).collect()
+        (0..channels).flat_map(|c| taps.iter().map(move |t| tile.offset(c, voxel(t)) as u32)).collect()
+    }
+
+    /// Whether no tap reads more than `rim` voxels outside the source.
+    pub(crate) fn reaches_within(&self, rim: usize) -> bool {
+        let last = |a: usize| ((self.positions[a] - 1) * self.source_step[a]) as isize + self.high[a];
+        (0..3).all(|a| self.low[a] >= -(rim as isize) && last(a) < (self.source[a] + rim) as isize)
+    }
+
+    /// The source voxel that the first tap of the position at `start` reads; -1 is in the padding.
+    pub(crate) fn first_read(&self, start: [usize; 3]) -> [isize; 3] {
+        std::array::from_fn(|a| (start[a] * self.source_step[a]) as isize + self.low[a])
     }
 }
 

@@ -9,14 +9,14 @@ use rayon::prelude::*;
 use crate::kernel::Isa;
 use crate::scratch::Scratch;
 
-const NEAR: f32 = 0.75;
-const FAR: f32 = 0.25;
+pub(crate) const NEAR: f32 = 0.75;
+pub(crate) const FAR: f32 = 0.25;
 
 /// Fine voxels that make a parallel job worth its start.
 const JOB: usize = 16 * 1024;
 
 /// The two coarse indices that fine index `i` blends, the nearer first.
-fn neighbours(i: usize, coarse: usize) -> (usize, usize) {
+pub(crate) fn neighbours(i: usize, coarse: usize) -> (usize, usize) {
     let near = i / 2;
     let far = if i.is_multiple_of(2) { near.saturating_sub(1) } else { (near + 1).min(coarse - 1) };
     (near, far)
@@ -65,7 +65,7 @@ pub fn forward(planes: usize, coarse: [usize; 3], x: &[f32], y: &mut [f32]) {
 
 /// `out = ¾ near + ¼ far`.
 #[inline(always)]
-fn mix(near: &[f32], far: &[f32], out: &mut [f32]) {
+pub(crate) fn mix(near: &[f32], far: &[f32], out: &mut [f32]) {
     for ((out, near), far) in out.iter_mut().zip(near).zip(far) {
         *out = NEAR * near + FAR * far;
     }

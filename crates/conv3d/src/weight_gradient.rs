@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use crate::blocks::{self, Shared};
 use crate::correlate::Problem;
 use crate::kernel::{self, Isa, LANES};
-use crate::lattice::{Block, Blocks, runs};
+use crate::lattice::{Block, Blocks, Layout, runs};
 use crate::scratch::Scratch;
 use crate::shape::volume;
 
@@ -66,8 +66,8 @@ pub(crate) fn weight_gradient(problem: &Problem<'_>, x: &[f32], dy: &[f32], dw: 
                 interleave(isa, block, geometry.destination, dy, channels, lanes, gradients);
             }
             let tile = geometry.tile(block.size);
-            let anchors = geometry.anchors(block.size, tile);
-            let taps = geometry.taps(kernel_taps, chunk, tile);
+            let anchors = geometry.anchors(block.size, Layout::plain(tile));
+            let taps = geometry.taps(kernel_taps, chunk, Layout::plain(tile));
             let mut own = Scratch::take(if whole.is_some() { 0 } else { chunk * volume(tile) });
             for first in (0..in_channels).step_by(chunk) {
                 let channels = chunk.min(in_channels - first);
