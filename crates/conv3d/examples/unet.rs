@@ -101,10 +101,10 @@ impl UNet {
             times.insert(name, ([now.elapsed().as_secs_f64(), cpu_time() - cpu], 2e-9 * macs as f64));
         };
         time("load".to_owned(), 0, &mut || self.levels[0].input.load(x));
-        for l in 0..WIDTHS.len() {
+        for (l, c) in WIDTHS.into_iter().enumerate() {
             let (done, rest) = self.levels.split_at_mut(l);
             let Level { encoder: [a, b], input, work, skip, .. } = &mut rest[0];
-            let (c, voxels) = (WIDTHS[l], input.dims().iter().product::<usize>());
+            let voxels = input.dims().iter().product::<usize>();
             if let Some(above) = done.last() {
                 time(format!("{l} encoder 0 pool"), 0, &mut || above.skip.max_pool(input));
             }

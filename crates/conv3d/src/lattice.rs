@@ -115,13 +115,27 @@ impl Correlation {
 
     /// The convolution with a 3³ kernel, unit stride and one zero of padding over rows that were cut into pieces of
     /// `outputs` voxels, each described by `inputs` values: one phase for each of those, whose sums make up the piece.
+    /// The source holds a plane of pieces for each of a plane's inputs.
     pub(crate) fn of_pieces(dims: [usize; 3], inputs: usize, outputs: usize) -> Self {
         let [d, h, pieces] = [dims[0], dims[1], dims[2].div_ceil(outputs)];
-        let axis = |count| vec![AxisClass { origin: 0, count, taps: (0..3).map(|k| (k, k as isize - 1)).collect() }];
-        let phase = |i: usize| AxisClass { origin: i, count: pieces, taps: vec![(i, i as isize)] };
-        let axes = [axis(d), axis(h), (0..inputs).map(phase).collect()];
-        let steps = [[1, 1, inputs], [1, 1, outputs]];
-        Self::new([3, 3, inputs], [[d, h, inputs * pieces], dims], steps, &axes)
+        let step = inputs as isize;
+        let phase = |input: usize| {
+            let tap = |index: usize| Tap {
+                delta: [step * (index as isize / 3 - 1) + input as isize, index as isize % 3 - 1, 0],
+                index: index * inputs + input,
+            };
+            (0..9).map(tap).collect()
+        };
+        Self {
+            source: [inputs * d, h, pieces],
+            destination: dims,
+            source_step: [inputs, 1, 1],
+            destination_step: [1, 1, outputs],
+            classes: vec![RowClass { origin: [0; 2], count: [d, h], phases: (0..inputs).map(phase).collect() }],
+            positions: [d, h, pieces],
+            low: [-step, -1, 0],
+            high: [2 * step - 1, 1, 0],
+        }
     }
 
     fn new(

@@ -212,7 +212,7 @@ impl Conv {
                             &source.data()[layout.offset(first, voxel)..]
                         }
                         Method::Winograd => {
-                            winograd::gather(source, channels.clone(), block, tile.dims, &mut own);
+                            winograd::gather(source, channels.clone(), block, &mut own);
                             &own
                         }
                     };

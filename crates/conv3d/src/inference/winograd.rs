@@ -8,7 +8,8 @@
 
 use std::ops::Range;
 
-use super::activations::{Activations, BLOCK, on_lanes};
+use super::activations::{Activations, BLOCK, RIM, on_lanes};
+use crate::kernel::Isa;
 use crate::lattice::{Block, Correlation};
 use crate::shape::ConvShape;
 
@@ -39,52 +40,52 @@ pub(super) fn weights(w: &[f32]) -> Vec<f32> {
     rows.iter().flat_map(transform).collect()
 }
 
-/// `Bᵀ d` of the pieces under a box and its halo: `[block, d, h, 6 · pieces, 8]` of `tile` voxels.
-pub(super) fn gather(source: &Activations, channels: Range<usize>, block: Block, tile: [usize; 3], out: &mut [f32]) {
-    let [_, h, w] = source.layout().dims;
-    let [z, y, x] = block.start;
-    let d = source.layout().dims[0];
-    let planes = out.chunks_exact_mut(tile[1] * tile[2] * BLOCK);
-    let blocks = channels.start / BLOCK..channels.end.div_ceil(BLOCK);
-    let sources = blocks.flat_map(|b| (0..tile[0]).map(move |i| b * d + z + i));
-    for (plane, out) in sources.zip(planes) {
-        for (i, out) in out.chunks_exact_mut(tile[2] * BLOCK).enumerate() {
-            let row = &source.data()[((plane * h + y + i) * w + OUTPUTS * x) * BLOCK..][..(w - OUTPUTS * x) * BLOCK];
-            let row = row.as_chunks::<BLOCK>().0;
-            on_lanes(
-                out,
-                #[inline(always)]
-                |out| {
-                    let mut pieces = out.as_chunks_mut::<INPUTS>().0.iter_mut().enumerate();
-                    let whole = row.len().saturating_sub(INPUTS - OUTPUTS) / OUTPUTS;
-                    for (i, piece) in pieces.by_ref().take(whole) {
-                        transform(&row[OUTPUTS * i..], piece);
-                    }
-                    // a last piece that goes on beyond the rim
-                    for (i, piece) in pieces {
-                        let inputs: [_; INPUTS] =
-                            std::array::from_fn(|k| row.get(OUTPUTS * i + k).copied().unwrap_or_default());
-                        transform(&inputs, piece);
-                    }
-                },
-            );
+/// `Bᵀ d` of the pieces under a box and its halo: `[block, d, 6, h, pieces, 8]`.
+pub(super) fn gather(source: &Activations, channels: Range<usize>, block: Block, out: &mut [f32]) {
+    let [d, h, w] = source.layout().dims;
+    let ([z, y, x], [size_d, size_h, pieces]) = (block.start, block.size);
+    let (rows, row) = (size_h + 2 * RIM, pieces * BLOCK);
+    let mut planes = out.chunks_exact_mut(INPUTS * rows * row);
+    for b in channels.start / BLOCK..channels.end.div_ceil(BLOCK) {
+        for (plane, out) in (b * d + z..).zip(planes.by_ref().take(size_d + 2 * RIM)) {
+            for i in 0..rows {
+                let from = ((plane * h + y + i) * w + OUTPUTS * x) * BLOCK;
+                let inputs = &source.data()[from..][..(w - OUTPUTS * x) * BLOCK];
+                let mut phases = out.chunks_exact_mut(rows * row);
+                let outputs = std::array::from_fn(|_| &mut phases.next().unwrap_or_default()[i * row..][..row]);
+                Isa::detect().vectorised(
+                    #[inline(always)]
+                    || transform_row(inputs.as_chunks().0, outputs.map(|o| o.as_chunks_mut().0)),
+                );
+            }
         }
     }
 }
 
+type Voxel = [f32; BLOCK];
+
 #[inline(always)]
-fn transform(d: &[[f32; BLOCK]], out: &mut [[f32; BLOCK]; INPUTS]) {
-    let d = &d[..INPUTS];
-    for l in 0..BLOCK {
-        let (d0, d1, d2, d3, d4, d5) = (d[0][l], d[1][l], d[2][l], d[3][l], d[4][l], d[5][l]);
-        let (even, odd) = (d4 - 4.0 * d2, d3 - 4.0 * d1);
-        let (near, wide) = (d4 - d2, 2.0 * (d3 - d1));
-        out[0][l] = 4.0 * (d0 - d2) - (d2 - d4);
-        out[1][l] = even + odd;
-        out[2][l] = even - odd;
-        out[3][l] = near + wide;
-        out[4][l] = near - wide;
-        out[5][l] = 4.0 * (d1 - d3) - (d3 - d5);
+fn transform_row(row: &[Voxel], [o0, o1, o2, o3, o4, o5]: [&mut [Voxel]; INPUTS]) {
+    let outputs = o0.iter_mut().zip(o1).zip(o2).zip(o3).zip(o4).zip(o5);
+    for (i, (((((o0, o1), o2), o3), o4), o5)) in outputs.enumerate() {
+        let mut last = [[0.0; BLOCK]; INPUTS];
+        let d = match row.get(OUTPUTS * i..OUTPUTS * i + INPUTS) {
+            Some(inputs) => inputs,
+            // the last piece goes on beyond the rim
+            None => {
+                last.iter_mut().zip(&row[OUTPUTS * i..]).for_each(|(last, d)| *last = *d);
+                &last
+            }
+        };
+        let each = |f: &dyn Fn(usize) -> f32| -> Voxel { std::array::from_fn(f) };
+        let (even, odd) = (each(&|l| d[4][l] - 4.0 * d[2][l]), each(&|l| d[3][l] - 4.0 * d[1][l]));
+        let (near, wide) = (each(&|l| d[4][l] - d[2][l]), each(&|l| 2.0 * (d[3][l] - d[1][l])));
+        *o0 = each(&|l| 4.0 * d[0][l] - 5.0 * d[2][l] + d[4][l]);
+        *o1 = each(&|l| even[l] + odd[l]);
+        *o2 = each(&|l| even[l] - odd[l]);
+        *o3 = each(&|l| near[l] + wide[l]);
+        *o4 = each(&|l| near[l] - wide[l]);
+        *o5 = each(&|l| 4.0 * d[1][l] - 5.0 * d[3][l] + d[5][l]);
     }
 }
 
