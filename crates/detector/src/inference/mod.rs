@@ -3,6 +3,7 @@
 mod components;
 mod peaks;
 mod predictor;
+mod runner;
 mod sliding;
 
 pub use peaks::{Detection, MAX_DETECTIONS, MIN_CONFIDENCE};

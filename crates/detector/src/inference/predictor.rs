@@ -3,7 +3,6 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use burn::module::Module;
 use burn::tensor::Device;
 use imaging::lung_mask::{LungSource, lung_mask};
 use imaging::patch_grid::Tile;
@@ -11,8 +10,9 @@ use imaging::{GeometryError, Volume};
 use serde::{Deserialize, Serialize};
 
 use super::peaks::Detection;
+use super::runner::Runner;
 use super::sliding::{Pass, ScanMaps};
-use crate::network::{ArchitectureError, DetectionMaps, Network};
+use crate::network::{ArchitectureError, DetectionMaps};
 use crate::plan::Plan;
 use crate::{Architecture, ParameterSchema};
 
@@ -122,9 +122,8 @@ pub enum PredictError {
 /// Marks nodules in scans with one set of weights.
 #[derive(Debug)]
 pub struct FederatedLungNodulePredictor {
-    network: Network,
+    runner: Runner,
     plan: Plan,
-    device: Device,
 }
 
 impl FederatedLungNodulePredictor {
@@ -140,8 +139,8 @@ impl FederatedLungNodulePredictor {
         if parameters.len() != expected {
             return Err(PredictError::Parameters { found: parameters.len(), expected });
         }
-        let network = network.with_parameters(parameters).valid();
-        Ok(Self { network, plan, device: device.clone() })
+        let runner = Runner::new(network.with_parameters(parameters), plan.patch_size, device);
+        Ok(Self { runner, plan })
     }
 
     /// Finds nodules. `observer` hears of every step and can stop the work.
@@ -154,14 +153,11 @@ impl FederatedLungNodulePredictor {
         let mut clock = Clock { stages_s: Vec::new(), observer };
         let volume = clock.time(Stage::Resampling, |_| Ok(self.plan.resample(scan)?))?;
         let lungs = clock.time(Stage::Masking, |_| Ok(lung_mask(&volume, &self.plan.lungs)?))?;
-        let tile = self.plan.patch_size;
         let pass = Pass {
-            network: &self.network,
-            device: &self.device,
+            runner: &self.runner,
             plan: &self.plan,
             volume: &volume,
-            tile,
-            halo: options.mode.halo(tile),
+            halo: options.mode.halo(self.runner.side()),
         };
         let tiles = pass.tiles(&lungs);
         let maps = clock.time(Stage::Inference, |observer| search(&pass, &tiles, observer))?;
@@ -226,7 +222,7 @@ fn review(pass: &Pass<'_>, detections: &mut [Detection], observer: &mut Observer
 impl Pass<'_> {
     /// Mean over the eight mirrored views of the highest centre probability within one cell of a voxel position.
     fn mirrored_confidence(&self, index_zyx: [f64; 3]) -> f64 {
-        let n = self.tile / 2;
+        let n = self.runner.side() / 2;
         let cell = index_zyx.map(|v| ((v + 0.5) / 2.0).floor() as isize);
         let tile = Tile { start_zyx: cell.map(|c| c - n as isize / 2) };
         let views = self.forward_mirrored(tile);

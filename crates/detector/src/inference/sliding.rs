@@ -1,6 +1,5 @@
 //! The network over a whole scan, tile by tile.
 
-use burn::tensor::{Device, Tensor, TensorData};
 use imaging::lung_mask::{LungMask, LungSource};
 use imaging::patch_grid::{Blend, Blender, SlidingWindow, Tile, extract_patch};
 use imaging::{Geometry, Volume, VoxelBox};
@@ -8,8 +7,8 @@ use rayon::prelude::*;
 
 use super::components::SegmentationMaps;
 use super::peaks::{CentreMaps, Detection};
-use crate::device::is_cpu;
-use crate::network::{DetectionMaps, Network, host};
+use super::runner::Runner;
+use crate::network::DetectionMaps;
 use crate::plan::{AIR_HU, Plan};
 
 /// Voxels of the scan along one side of a cell of the maps.
@@ -37,13 +36,10 @@ impl ScanMaps {
 
 /// A pass over one scan. Tiles lie on the grid of the network's output cells.
 pub(crate) struct Pass<'a> {
-    pub(crate) network: &'a Network,
-    pub(crate) device: &'a Device,
+    pub(crate) runner: &'a Runner,
     pub(crate) plan: &'a Plan,
     /// The resampled scan.
     pub(crate) volume: &'a Volume<i16>,
-    /// Voxels of a tile's side.
-    pub(crate) tile: usize,
     /// Overlap at each side of a tile, voxels.
     pub(crate) halo: usize,
 }
@@ -51,7 +47,7 @@ pub(crate) struct Pass<'a> {
 impl Pass<'_> {
     fn window(&self) -> SlidingWindow {
         SlidingWindow {
-            roi_zyx: [self.tile / CELL; 3],
+            roi_zyx: [self.runner.side() / CELL; 3],
             halo: self.halo / CELL,
             blend: Blend::Gaussian { sigma_scale: 0.125 },
         }
@@ -87,21 +83,18 @@ impl Pass<'_> {
             .map(|t| tile_box(t, window.roi_zyx, &whole))
             .reduce(union)
             .unwrap_or(VoxelBox { start_zyx: [0; 3], end_zyx: [1; 3] });
-        let (count, probabilities) = match self.network {
-            Network::DetectionUnet(_) => (DetectionMaps::SEGMENTATION, 1),
-            Network::ClassicUnet(_) => (CELL.pow(3), CELL.pow(3)),
-        };
+        let (count, probabilities) =
+            if self.runner.only_segments() { (CELL.pow(3), CELL.pow(3)) } else { (DetectionMaps::SEGMENTATION, 1) };
         let mut blenders = vec![Blender::new(&window, covered); count];
-        let cells = (self.tile / CELL).pow(3);
-        // On a CPU, whole tiles side by side keep the cores busier than the loops within one.
-        let most = (VOXELS_TOGETHER / self.tile.pow(3)).max(1);
-        let together = if is_cpu(self.device) { rayon::current_num_threads().min(most) } else { 1 };
+        let tile = self.runner.side();
+        let cells = (tile / CELL).pow(3);
+        let together = self.runner.together().min((VOXELS_TOGETHER / tile.pow(3)).max(1));
         let mut finished = 0;
         for group in tiles.chunks(together) {
             let maps: Vec<Vec<f32>> = group
                 .par_iter()
                 .map(|&tile| {
-                    let mut maps = self.forward(tile);
+                    let mut maps = self.runner.forward(self.input(tile));
                     // Probabilities are blended, not logits: one unsure tile must not be outvoted by an extreme one.
                     maps[..probabilities * cells].iter_mut().for_each(|logit| *logit = 1.0 / (1.0 + (-*logit).exp()));
                     maps
@@ -121,22 +114,12 @@ impl Pass<'_> {
         let mut maps = blenders.into_iter().map(|b| b.finish(0.0));
         let mut next = || maps.next().unwrap_or_default();
         let geometry = cell_geometry(geometry, &covered);
-        Some(match self.network {
-            Network::DetectionUnet(_) => ScanMaps::Centres(CentreMaps {
-                geometry,
-                centre: next(),
-                offset: [next(), next(), next()],
-                log_diameter: next(),
-            }),
-            Network::ClassicUnet(_) => {
-                ScanMaps::Segmentation(SegmentationMaps { geometry, voxels: std::array::from_fn(|_| next()) })
-            }
+        Some(if self.runner.only_segments() {
+            ScanMaps::Segmentation(SegmentationMaps { geometry, voxels: std::array::from_fn(|_| next()) })
+        } else {
+            let (centre, offset) = (next(), [next(), next(), next()]);
+            ScanMaps::Centres(CentreMaps { geometry, centre, offset, log_diameter: next() })
         })
-    }
-
-    /// The raw maps of a tile (its start in cells).
-    fn forward(&self, tile: Tile) -> Vec<f32> {
-        host(self.network.forward(self.input(tile)))
     }
 
     /// The raw maps of a tile seen from all eight mirrored sides, with the axes that were mirrored; not mirrored back.
@@ -144,20 +127,25 @@ impl Pass<'_> {
         let input = self.input(tile);
         let view = |bits: usize| {
             let flips: [bool; 3] = std::array::from_fn(|axis| bits >> axis & 1 == 1);
-            let axes = (0..3).filter(|&a| flips[a]).map(|a| a + 2);
-            let mirrored = axes.fold(input.clone(), |x, axis| x.flip([axis]));
-            (flips, host(self.network.forward(mirrored)))
+            (flips, self.runner.forward(mirrored(&input, self.runner.side(), flips)))
         };
         (0..8).map(view).collect()
     }
 
-    fn input(&self, tile: Tile) -> Tensor<5> {
-        let side = self.tile;
+    /// The normalised voxels of a tile (its start in cells).
+    fn input(&self, tile: Tile) -> Vec<f32> {
+        let side = self.runner.side();
         let start = tile.start_zyx.map(|s| s * CELL as isize);
         let patch = extract_patch(self.volume, start, [side; 3], AIR_HU);
-        let values: Vec<f32> = patch.into_iter().map(|hu| self.plan.normalization.apply(f32::from(hu))).collect();
-        Tensor::from_data(TensorData::new(values, [1, 1, side, side, side]), self.device)
+        patch.into_iter().map(|hu| self.plan.normalization.apply(f32::from(hu))).collect()
     }
+}
+
+/// A cube seen from the other side along some axes.
+fn mirrored(cube: &[f32], side: usize, flips: [bool; 3]) -> Vec<f32> {
+    let from = |axis: usize, i: usize| if flips[axis] { side - 1 - i } else { i };
+    let voxel = |i: usize| (from(0, i / side / side) * side + from(1, i / side % side)) * side + from(2, i % side);
+    (0..cube.len()).map(|i| cube[voxel(i)]).collect()
 }
 
 fn cells(region: &VoxelBox) -> VoxelBox {

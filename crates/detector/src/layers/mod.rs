@@ -4,6 +4,7 @@
 //! Parameter names and shapes are PyTorch's (`weight`, `bias`), so that a state dict needs no translation.
 
 mod ops;
+mod packed;
 
 use burn::module::{Module, Param};
 use burn::tensor::module::conv3d as burn_conv3d;
@@ -11,6 +12,8 @@ use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor};
 
 use crate::device::is_cpu;
+
+pub(crate) use packed::{PackedUnit, packed_up};
 
 /// Slope of the leaky ReLU for negative values, as in nnU-Net.
 pub(crate) const LEAKY_SLOPE: f64 = 0.01;

@@ -1,6 +1,8 @@
 //! The plain full-resolution 3D U-Net (Çiçek et al. 2016) of existing checkpoints: two 3³ convolutions with batch
 //! normalisation and ReLU a level, max-pooling, transposed convolution, two output channels (background, nodule).
 
+mod packed;
+
 use burn::module::Module;
 use burn::nn::conv::{ConvTranspose3d, ConvTranspose3dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig};
@@ -9,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::ArchitectureError;
 use crate::layers::Conv3d;
+
+pub(crate) use packed::{PackedClassic, Workspace};
 
 /// Widths of a [`ClassicUNet3d`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! The two networks, each described by plain data ([`Architecture`]) that travels with the weights.
 
 mod classic;
+mod packed;
 mod parameters;
 mod unet;
 
@@ -12,6 +13,7 @@ use crate::layers::space_to_depth;
 use crate::training::{LossTerms, Targets, detection_loss, segmentation_loss};
 
 pub use classic::{ClassicUNet3d, ClassicUNet3dConfig};
+pub(crate) use packed::PackedNetwork;
 pub(crate) use parameters::host;
 pub use parameters::{Parameter, ParameterSchema};
 pub use unet::{DetectionMaps, UNet3d, UNet3dConfig};

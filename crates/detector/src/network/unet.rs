@@ -1,11 +1,15 @@
 //! The detection network: a residual 3D U-Net whose expensive levels start at twice the voxel size.
 
+mod packed;
+
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::ArchitectureError;
 use crate::layers::{Conv3d, GroupNorm, activate, space_to_depth, upsample2};
+
+pub(crate) use packed::{PackedUNet3d, Workspace};
 
 /// Widths and depths of a [`UNet3d`]; the first level is at 2 mm when the voxels are 1 mm.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
