@@ -17,6 +17,9 @@ const REDUCTION: usize = 256;
 /// Sums and source tile (both in f32) of a worker, together below half a megabyte of second-level cache.
 const MAX_SUMS: usize = 48 * 1024;
 const MAX_TILE: usize = 56 * 1024;
+/// The same for blocked sources: transforming a halo costs more than copying it, so tiles are larger.
+const MAX_BLOCKED_SUMS: usize = 36 * 1024;
+const MAX_BLOCKED_TILE: usize = 80 * 1024;
 /// Channel blocks that share one gathered tile.
 const MAX_BLOCKS: usize = 4;
 /// Work units per thread that even out differences between cores.
@@ -60,9 +63,13 @@ impl Cut {
         let block_count = blocks::count(dst_channels);
         let group_blocks = block_count.min(MAX_BLOCKS);
         let chunk = problem.chunk(REDUCTION / geometry.most_taps().max(1));
-        let chunk = if lanes > 1 { (chunk / lanes).max(1) * lanes } else { chunk };
+        let (chunk, max_sums, max_tile) = if lanes > 1 {
+            ((chunk / lanes).max(1) * lanes, MAX_BLOCKED_SUMS, MAX_BLOCKED_TILE)
+        } else {
+            (chunk, MAX_SUMS, MAX_TILE)
+        };
         let sums_per_position = group_blocks * LANES * geometry.tap_sets().count();
-        let size = geometry.box_size((MAX_SUMS / sums_per_position).max(1), (MAX_TILE / chunk).max(1));
+        let size = geometry.box_size((max_sums / sums_per_position).max(1), (max_tile / chunk).max(1));
         let boxes = Blocks::new(geometry.positions, size);
         let units = UNITS * rayon::current_num_threads();
         let groups = units.div_ceil(batch * boxes.len()).clamp(block_count.div_ceil(group_blocks), block_count);

@@ -1,8 +1,9 @@
 //! Kernels of 3D convolutional networks for the CPU, in single precision, on plain slices.
 //!
 //! This crate knows neither a deep-learning framework nor what the arrays mean. All arrays are contiguous
-//! `[n, c, d, h, w]`, the width running fastest; the caller provides every output. The results are the same to the bit
-//! whatever the number of threads. They may differ between instruction sets (fused and unfused multiply-add).
+//! `[n, c, d, h, w]`, the width running fastest, and the caller provides every output; [`inference`] has a layout of its
+//! own. The results are the same to the bit whatever the number of threads. They may differ between instruction sets
+//! (fused and unfused multiply-add).
 //!
 //! All of the workspace's unsafe code lives here: vector instructions, chosen at run time, and output arrays of which
 //! each worker writes its own part.

@@ -1,5 +1,5 @@
 //! The layers of both networks. Each one's `forward` is the same mathematics on every device: on the CPU through our
-//! own kernels ([`ops`]), elsewhere through Burn's operations.
+//! own kernels ([`ops`]), elsewhere through Burn's operations. [`packed`] is what inference on the CPU makes of them.
 //!
 //! Parameter names and shapes are PyTorch's (`weight`, `bias`), so that a state dict needs no translation.
 

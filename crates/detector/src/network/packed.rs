@@ -6,6 +6,7 @@ use super::Network;
 use super::{classic, unet};
 
 /// See the module.
+#[expect(clippy::large_enum_variant, reason = "one for every predictor")]
 pub(crate) enum PackedNetwork {
     Detection(unet::PackedUNet3d, Spare<unet::Workspace>),
     Classic(classic::PackedClassic, Spare<classic::Workspace>),

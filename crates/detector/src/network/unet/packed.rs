@@ -42,7 +42,7 @@ struct LevelArrays {
 impl UNet3d {
     /// For tiles of `side`³ voxels.
     pub(crate) fn packed(&self, side: usize) -> PackedUNet3d {
-        let sides: Vec<_> = (0..self.encoder.len()).map(|level| side / 2 >> level).collect();
+        let sides: Vec<_> = (0..self.encoder.len()).map(|level| (side / 2) >> level).collect();
         let dims = |level: usize| [sides[level]; 3];
         let block = |b: &Residual, level| {
             [
