@@ -96,9 +96,9 @@ fn a_study_that_was_stopped_goes_on_and_reports_every_contender() {
     for (row, (contender, cpm)) in report.rows.iter().zip(&first) {
         assert_eq!((&row.contender, row.evaluation.summary.cpm), (contender, *cpm));
     }
-    // Two rounds of one step; all sites' patches in every pooled step.
+    // Two rounds of one step; only the federation's steps see patches of several sites.
     let work: Vec<_> = report.rows.iter().map(|row| (row.steps, row.patches)).collect();
-    assert_eq!(work, [(2, 8), (2, 4), (2, 4), (2, 8)]);
+    assert_eq!(work, [(2, 8), (2, 4), (2, 4), (2, 4)]);
 
     let out = folder.path().join("report");
     report.write(&out, Language::Zh).unwrap();
