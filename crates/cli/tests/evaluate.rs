@@ -5,14 +5,10 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use common::{fednodule, names, text};
+use common::{fednodule, names, table, text};
 use serde_json::{Value, json};
-
-fn fixture(name: &str) -> String {
-    text(&Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../scoring/tests/fixtures")).join(name))
-}
 
 fn arguments() -> Vec<String> {
     let tables = [
@@ -21,7 +17,7 @@ fn arguments() -> Vec<String> {
         ("--excluded", "annotations_excluded.csv"),
         ("--seriesuids", "seriesuids.csv"),
     ];
-    let tables = tables.iter().flat_map(|(option, name)| [(*option).to_owned(), fixture(name)]);
+    let tables = tables.iter().flat_map(|(option, name)| [(*option).to_owned(), table(name)]);
     ["evaluate", "--json"].map(str::to_owned).into_iter().chain(tables).collect()
 }
 
@@ -39,7 +35,7 @@ fn numbers_and_files_of_a_small_data_set() {
     let run = fednodule(arguments().into_iter().chain(["--out".to_owned(), text(&out)]));
     assert_eq!(run.code, Some(0), "{run:?}");
     let found = run.json();
-    let expected: Value = serde_json::from_str(&std::fs::read_to_string(fixture("expected.json")).unwrap()).unwrap();
+    let expected: Value = serde_json::from_str(&std::fs::read_to_string(table("expected.json")).unwrap()).unwrap();
     for key in [
         "cpm",
         "candidates",
@@ -71,10 +67,10 @@ fn numbers_and_files_of_a_small_data_set() {
 fn rows_of_unknown_scans_are_told() {
     let folder = tempfile::tempdir().unwrap();
     let annotations = folder.path().join("annotations.csv");
-    let known = std::fs::read_to_string(fixture("annotations.csv")).unwrap();
+    let known = std::fs::read_to_string(table("annotations.csv")).unwrap();
     std::fs::write(&annotations, format!("{}\n9.9.9,1,2,3,5\n", known.trim_end())).unwrap();
     let arguments =
-        arguments().into_iter().map(|a| if a == fixture("annotations.csv") { text(&annotations) } else { a });
+        arguments().into_iter().map(|a| if a == table("annotations.csv") { text(&annotations) } else { a });
     let run = fednodule(arguments);
     assert_eq!(run.code, Some(0), "{run:?}");
     let before = fednodule(self::arguments()).json()["unlisted"]["included"].as_u64().unwrap();
@@ -87,7 +83,7 @@ fn tables_that_do_not_belong_together_are_input_errors() {
     let folder = tempfile::tempdir().unwrap();
     let others = folder.path().join("seriesuids.csv");
     std::fs::write(&others, "9.9.9\n").unwrap();
-    let arguments = arguments().into_iter().map(|a| if a == fixture("seriesuids.csv") { text(&others) } else { a });
+    let arguments = arguments().into_iter().map(|a| if a == table("seriesuids.csv") { text(&others) } else { a });
     let run = fednodule(arguments);
     assert_eq!(run.code, Some(3));
     assert!(run.json()["error"]["message"].as_str().unwrap().contains("none of the"), "{run:?}");
@@ -98,7 +94,7 @@ fn a_table_in_another_form_names_line_and_column() {
     let folder = tempfile::tempdir().unwrap();
     let bad = folder.path().join("submission.csv");
     std::fs::write(&bad, "seriesuid,coordX,coordY,coordZ,probability\n1.2,1,2,three,0.5\n").unwrap();
-    let arguments = arguments().into_iter().map(|a| if a == fixture("submission.csv") { text(&bad) } else { a });
+    let arguments = arguments().into_iter().map(|a| if a == table("submission.csv") { text(&bad) } else { a });
     let run = fednodule(arguments);
     assert_eq!(run.code, Some(3));
     assert!(run.stderr.contains("line 2, column `coordZ`: found `three`"), "{run:?}");

@@ -8,11 +8,8 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use common::{Run, fednodule, names, text, write_chest};
-use detector::network::UNet3dConfig;
-use detector::{Architecture, Device, Model, ParameterSchema, Plan, Provenance};
+use common::{Run, fednodule, names, text, write_chest, write_model};
 use serde_json::Value;
-use weights::Overwrite;
 
 /// A folder with a scan and a model, made once for all tests.
 fn prepared() -> &'static Path {
@@ -20,14 +17,7 @@ fn prepared() -> &'static Path {
     let folder = FOLDER.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
         write_chest(folder.path(), "1.2.3");
-        let config = UNet3dConfig { widths: vec![8, 8], blocks: vec![1, 1], group_channels: 8 };
-        let architecture = Architecture::DetectionUnet(config);
-        let schema = ParameterSchema::of(&architecture.build(&Device::flex()).unwrap());
-        let provenance = Provenance { note: "<untrained>, for tests".to_owned(), ..Provenance::default() };
-        let plan = Plan { spacing_mm: 2.5, ..Plan::with_patch(32) };
-        let parameters = schema.initial(7);
-        let model = Model { architecture, plan, parameters, provenance };
-        model.save(&folder.path().join("model.safetensors"), Overwrite::Refuse).unwrap();
+        write_model(folder.path());
         folder
     });
     folder.path()

@@ -3,9 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use detector::network::UNet3dConfig;
+use detector::{Architecture, Device, Model, ParameterSchema, Plan, Provenance};
 use imaging::metaimage::{Compression, write};
 use imaging::{Geometry, Volume};
 use serde_json::Value;
+use weights::Overwrite;
 
 /// How the program ended and what it said.
 #[derive(Debug)]
@@ -100,4 +103,22 @@ pub(crate) fn write_tiny(folder: &Path) -> PathBuf {
     let voxels: Vec<u8> = [-1000_i16, 0, 40, 3071].iter().flat_map(|hu| hu.to_le_bytes()).collect();
     std::fs::write(folder.join("1.2.3.raw"), voxels).unwrap();
     path
+}
+
+/// A model that has learned nothing.
+pub(crate) fn write_model(folder: &Path) -> PathBuf {
+    let config = UNet3dConfig { widths: vec![8, 8], blocks: vec![1, 1], group_channels: 8 };
+    let architecture = Architecture::DetectionUnet(config);
+    let schema = ParameterSchema::of(&architecture.build(&Device::flex()).unwrap());
+    let provenance = Provenance { note: "<untrained>, for tests".to_owned(), ..Provenance::default() };
+    let plan = Plan { spacing_mm: 2.5, ..Plan::with_patch(32) };
+    let model = Model { architecture, plan, parameters: schema.initial(7), provenance };
+    let path = folder.join("model.safetensors");
+    model.save(&path, Overwrite::Refuse).unwrap();
+    path
+}
+
+/// The tables of a small data set, which LUNA16's script has scored.
+pub(crate) fn table(name: &str) -> String {
+    text(&Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../scoring/tests/fixtures")).join(name))
 }

@@ -30,11 +30,12 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Overlap at each side of a tile of `tile` voxels: as much context as the mode pays for.
+    /// Overlap at each side of a tile of `tile` voxels: as much context as the mode pays for. A share of a small tile; from
+    /// 96 voxels on no more than a nodule's neighbourhood needs (16 or 24 mm), for overlap is work done again.
     fn halo(self, tile: usize) -> usize {
         match self {
-            Self::Fast => tile / 8,
-            Self::Standard | Self::Accurate => tile / 4,
+            Self::Fast => (tile / 8).min(16),
+            Self::Standard | Self::Accurate => (tile / 4).min(24),
         }
     }
 }
