@@ -1,0 +1,208 @@
+//! Accounts: set-up, registration, passwords, administration.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::accounts::{self, Caller, Change, Registration, Role, Status, Strength};
+use crate::http::context::{Administrator, Body, Context};
+use crate::http::guard::with_session;
+use crate::http::{App, Problem};
+use crate::store::audit::{Action, latest_of};
+use crate::store::users;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SetUp {
+    token: String,
+    username: String,
+    institution: String,
+    password: String,
+}
+
+pub(crate) async fn set_up(
+    State(app): State<App>,
+    context: Context,
+    Body(entered): Body<SetUp>,
+) -> Result<StatusCode, Problem> {
+    let SetUp { token, username, institution, password } = entered;
+    let registration = Registration { username, institution, password };
+    app.accounts.set_up(&token, registration, context.address).await?;
+    Ok(StatusCode::CREATED)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Register {
+    username: String,
+    institution: String,
+    password: String,
+}
+
+pub(crate) async fn register(
+    State(app): State<App>,
+    context: Context,
+    Body(entered): Body<Register>,
+) -> Result<StatusCode, Problem> {
+    let Register { username, institution, password } = entered;
+    app.accounts.register(Registration { username, institution, password }, context.address).await?;
+    Ok(StatusCode::CREATED)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Rate {
+    password: String,
+    /// What the person entered besides.
+    #[serde(default)]
+    about: Vec<String>,
+}
+
+pub(crate) async fn strength(
+    State(app): State<App>,
+    context: Context,
+    Body(Rate { password, about }): Body<Rate>,
+) -> Result<Json<Strength>, Problem> {
+    let (needed, language) = (app.password_score, context.language);
+    // A rating takes milliseconds of arithmetic.
+    let rate = tokio::task::spawn_blocking(move || {
+        let about: Vec<&str> = about.iter().map(String::as_str).take(4).collect();
+        accounts::strength(&password, &about, needed, language)
+    });
+    rate.await.map(Json).map_err(|_| Problem::internal())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChangePassword {
+    current: String,
+    password: String,
+}
+
+pub(crate) async fn change_password(
+    State(app): State<App>,
+    context: Context,
+    caller: Caller,
+    Body(ChangePassword { current, password }): Body<ChangePassword>,
+) -> Result<impl IntoResponse, Problem> {
+    let token = app.accounts.change_password(caller, current, password, context.address).await?;
+    Ok(with_session(&app, Some(&token), StatusCode::NO_CONTENT))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Reset {
+    token: String,
+    password: String,
+}
+
+pub(crate) async fn reset(
+    State(app): State<App>,
+    context: Context,
+    Body(Reset { token, password }): Body<Reset>,
+) -> Result<StatusCode, Problem> {
+    app.accounts.reset(&token, password, context.address).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// An account as an administrator sees it.
+#[derive(Serialize)]
+pub(crate) struct Account {
+    username: String,
+    institution: String,
+    role: Role,
+    status: Status,
+    created_at: String,
+    signed_in_at: Option<String>,
+}
+
+pub(in crate::http) async fn accounts(app: &App) -> Result<Vec<Account>, Problem> {
+    let read = app.store.read(|db| {
+        let account = |user: users::User| {
+            let signed_in_at = latest_of(db, Some(&user.username), Action::SignedIn)?;
+            Ok(Account {
+                username: user.username,
+                institution: user.institution,
+                role: user.role,
+                status: user.status,
+                created_at: user.created_at.to_string(),
+                signed_in_at: signed_in_at.map(|at| at.to_string()),
+            })
+        };
+        users::all(db)?.into_iter().map(account).collect::<Result<Vec<_>, crate::store::StorageError>>()
+    });
+    Ok(read.await?)
+}
+
+pub(crate) async fn list(State(app): State<App>, _: Administrator) -> Result<Json<Value>, Problem> {
+    Ok(Json(json!({ "accounts": accounts(&app).await? })))
+}
+
+async fn change(
+    app: &App,
+    Administrator(caller): Administrator,
+    username: String,
+    change: Change,
+    context: Context,
+) -> Result<StatusCode, Problem> {
+    app.accounts.change(caller, username, change, context.address).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(crate) async fn approve(
+    State(app): State<App>,
+    context: Context,
+    caller: Administrator,
+    Path(username): Path<String>,
+) -> Result<StatusCode, Problem> {
+    change(&app, caller, username, Change::Approve, context).await
+}
+
+pub(crate) async fn disable(
+    State(app): State<App>,
+    context: Context,
+    caller: Administrator,
+    Path(username): Path<String>,
+) -> Result<StatusCode, Problem> {
+    change(&app, caller, username, Change::Disable, context).await
+}
+
+pub(crate) async fn enable(
+    State(app): State<App>,
+    context: Context,
+    caller: Administrator,
+    Path(username): Path<String>,
+) -> Result<StatusCode, Problem> {
+    change(&app, caller, username, Change::Enable, context).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SetRole {
+    role: Role,
+}
+
+pub(crate) async fn set_role(
+    State(app): State<App>,
+    context: Context,
+    caller: Administrator,
+    Path(username): Path<String>,
+    Body(SetRole { role }): Body<SetRole>,
+) -> Result<StatusCode, Problem> {
+    change(&app, caller, username, Change::Become(role), context).await
+}
+
+pub(crate) async fn issue_reset(
+    State(app): State<App>,
+    context: Context,
+    Administrator(caller): Administrator,
+    Path(username): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let (token, expires_at) = app.accounts.issue_reset(caller, username, context.address).await?;
+    // Behind the # it stays in the browser: no server's log and no proxy sees it.
+    let path = format!("/reset#{}", token.expose());
+    Ok(Json(json!({ "path": path, "expires_at": expires_at.to_string() })))
+}

@@ -1,0 +1,57 @@
+//! The audit log.
+
+use axum::Json;
+use axum::extract::{Query, State};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::catalog::{Language, Message};
+use crate::http::context::{Administrator, Context};
+use crate::http::{App, Problem};
+use crate::store::StorageError;
+use crate::store::audit::{AuditReport, Entry, page, verify as verify_log};
+
+/// The most entries of one answer.
+const LIMIT: u32 = 200;
+
+/// Texts, so that a bad number is refused in our own words.
+#[derive(Deserialize)]
+pub(crate) struct Range {
+    before: Option<String>,
+    limit: Option<String>,
+}
+
+impl Range {
+    /// The first number that is not wanted any more, and how many before it are.
+    pub(in crate::http) fn checked(&self, usual: u32, language: Language) -> Result<(i64, u32), Problem> {
+        let before = number(self.before.as_deref(), "before", i64::MAX, i64::MAX, language)?;
+        let limit = number(self.limit.as_deref(), "limit", i64::from(usual), i64::from(LIMIT), language)?;
+        Ok((before, u32::try_from(limit).unwrap_or(LIMIT)))
+    }
+}
+
+fn number(text: Option<&str>, name: &str, usual: i64, most: i64, language: Language) -> Result<i64, Problem> {
+    let Some(text) = text else { return Ok(usual) };
+    text.parse().ok().filter(|number| (1..=most).contains(number)).ok_or_else(|| {
+        let expected = Message::ExpectedNumber { from: "1".to_owned(), to: most.to_string() };
+        Problem::query(name, &expected, language)
+    })
+}
+
+pub(in crate::http) async fn entries(app: &App, before: i64, limit: u32) -> Result<Vec<Entry>, Problem> {
+    Ok(app.store.read(move |db| page(db, before, limit).map_err(StorageError::from)).await?)
+}
+
+pub(crate) async fn list(
+    State(app): State<App>,
+    context: Context,
+    _: Administrator,
+    Query(range): Query<Range>,
+) -> Result<Json<Value>, Problem> {
+    let (before, limit) = range.checked(50, context.language)?;
+    Ok(Json(json!({ "entries": entries(&app, before, limit).await? })))
+}
+
+pub(crate) async fn verify(State(app): State<App>, _: Administrator) -> Result<Json<AuditReport>, Problem> {
+    Ok(Json(app.store.read(|db| verify_log(db).map_err(StorageError::from)).await?))
+}

@@ -1,0 +1,6 @@
+//! The JSON API.
+
+pub(super) mod accounts;
+pub(super) mod audit;
+pub(super) mod session;
+pub(super) mod system;

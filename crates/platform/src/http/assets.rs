@@ -1,0 +1,75 @@
+//! Scripts, styles and pictures, which lie in the program itself.
+
+use std::sync::LazyLock;
+
+use axum::extract::Path;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::IntoResponse;
+use sha2::{Digest, Sha256};
+
+use super::Problem;
+use crate::token::hex;
+
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// Name, type and content.
+const ASSETS: &[(&str, &str, &[u8])] = &[
+    ("app.css", "text/css; charset=utf-8", include_bytes!("../../web/assets/app.css")),
+    ("app.js", SCRIPT, include_bytes!("../../web/assets/app.js")),
+    ("actions.js", SCRIPT, include_bytes!("../../web/assets/actions.js")),
+    ("api.js", SCRIPT, include_bytes!("../../web/assets/api.js")),
+    ("dom.js", SCRIPT, include_bytes!("../../web/assets/dom.js")),
+    ("forms.js", SCRIPT, include_bytes!("../../web/assets/forms.js")),
+    ("password.js", SCRIPT, include_bytes!("../../web/assets/password.js")),
+    ("tables.js", SCRIPT, include_bytes!("../../web/assets/tables.js")),
+    ("icon.svg", "image/svg+xml", include_bytes!("../../web/assets/icon.svg")),
+];
+
+/// Changes with any of them, so that browsers may keep them for ever.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let mut hasher = Sha256::new();
+    for (name, _, content) in ASSETS {
+        hasher.update(name);
+        hasher.update(content);
+    }
+    hex(&hasher.finalize()[..8])
+});
+
+/// Where a page finds an asset.
+pub(super) fn path(name: &str) -> Option<String> {
+    ASSETS.iter().any(|(known, _, _)| *known == name).then(|| format!("/assets/{}/{name}", *VERSION))
+}
+
+pub(super) async fn serve(Path((version, name)): Path<(String, String)>) -> Result<impl IntoResponse, Problem> {
+    let found = ASSETS.iter().find(|(known, _, _)| *known == name && version == *VERSION);
+    let (_, media_type, content) = found.ok_or_else(Problem::not_found)?;
+    Ok(([(CONTENT_TYPE, *media_type), (CACHE_CONTROL, "public, max-age=31536000, immutable")], *content))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No page asks another machine for anything: hospital networks are closed.
+    #[test]
+    fn nothing_leads_outside() {
+        for (name, _, content) in ASSETS {
+            let text = str::from_utf8(content).unwrap();
+            let text = text.replace("http://www.w3.org/2000/svg", "");
+            for outside in ["http:", "https:", "//cdn", "@import"] {
+                assert!(!text.contains(outside), "{name} has {outside}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_imported_script_is_there() {
+        for (name, _, content) in ASSETS.iter().filter(|(name, _, _)| name.ends_with(".js")) {
+            let text = str::from_utf8(content).unwrap();
+            for line in text.lines().filter(|line| line.starts_with("import")) {
+                let imported = line.split('"').nth(1).unwrap().strip_prefix("./").unwrap();
+                assert!(path(imported).is_some(), "{name} imports {imported}");
+            }
+        }
+    }
+}

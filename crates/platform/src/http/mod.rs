@@ -1,0 +1,87 @@
+//! HTTP: from a request to the rules of [`crate::accounts`], and from their answer to JSON or a page.
+//!
+//! A request passes, from the outside in: the log, the headers of safety, the words for problems, the time limit, then the
+//! guard of its route, which knows who may use it. Only what stands in [`routes::ROUTES`] can be reached.
+
+mod api;
+mod assets;
+mod context;
+mod guard;
+mod outside;
+mod pages;
+mod problem;
+pub(crate) mod routes;
+mod templates;
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::IntoResponse;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::accounts::Accounts;
+use crate::clock::{Clock, Moment};
+use crate::config::Server;
+use crate::store::Store;
+use problem::Problem;
+pub(crate) use templates::Templates;
+
+/// The largest body of a request; everything that is sent so far is a small form.
+const MAX_BODY_BYTES: usize = 16 << 10;
+
+/// What every handler can use.
+pub(crate) struct Inner {
+    pub(crate) accounts: Accounts,
+    pub(crate) store: Arc<Store>,
+    pub(crate) clock: Clock,
+    pub(crate) server: Server,
+    /// The least score of a password.
+    pub(crate) password_score: u8,
+    /// How long a browser keeps a session's cookie, in seconds.
+    pub(crate) cookie_seconds: u64,
+    pub(crate) started: Moment,
+    pub(crate) templates: Templates,
+}
+
+/// The same, shared.
+#[derive(Clone)]
+pub(crate) struct App(Arc<Inner>);
+
+impl App {
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self(Arc::new(inner))
+    }
+}
+
+impl Deref for App {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+/// The whole application.
+pub(crate) fn router(app: &App) -> Router {
+    let mut router = Router::new();
+    for route in routes::ROUTES {
+        let guarded = route.handler().route_layer(from_fn_with_state((app.clone(), route), guard::guard));
+        router = router.route(route.path, guarded);
+    }
+    let limit = Duration::from_secs(app.server.request_seconds);
+    router
+        .fallback(async || Problem::not_found())
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(from_fn(move |request, next| outside::within_time(limit, request, next)))
+        .layer(CatchPanicLayer::custom(|_| Problem::internal().into_response()))
+        .layer(from_fn_with_state(app.clone(), outside::in_words))
+        .layer(from_fn(outside::safety_headers))
+        .layer(from_fn_with_state(app.clone(), outside::receive))
+        .layer(from_fn(outside::log))
+        .with_state(app.clone())
+}

@@ -1,0 +1,166 @@
+//! Pages. They show what there is at the moment; what people do on them goes to the API.
+
+use axum::extract::{Path, Query, State};
+use axum::http::HeaderValue;
+use axum::http::header::SET_COOKIE;
+use axum::response::{Html, IntoResponse, Response};
+use minijinja::value::Serde;
+use minijinja::{Value, context};
+use serde::Deserialize;
+
+use super::api::accounts::accounts;
+use super::api::audit::{Range, entries};
+use super::api::system::system;
+use super::context::{Administrator, Context, LANGUAGE_COOKIE};
+use super::guard::redirect;
+use super::{App, Problem};
+use crate::accounts::{Caller, Role};
+use crate::catalog::Language;
+
+/// Entries of the audit log on one page, and of the newest on the overview.
+const ENTRIES: u32 = 50;
+const NEWEST: u32 = 8;
+
+/// Where to go after signing in, or after the language has changed.
+#[derive(Deserialize)]
+pub(crate) struct Next {
+    next: Option<String>,
+}
+
+impl Next {
+    /// A path on this server: nobody is sent elsewhere by a link to us.
+    fn path(&self) -> &str {
+        let fine = |path: &&str| {
+            path.starts_with('/') && !path.starts_with("//") && path.chars().all(|c| c.is_ascii_graphic() && c != '\\')
+        };
+        self.next.as_deref().filter(fine).unwrap_or("/")
+    }
+}
+
+/// A page before signing in.
+fn door(app: &App, name: &str, here: &str, context: Context, values: Value) -> Result<Response, Problem> {
+    let frame = context! { here => here, password_score => app.password_score };
+    let html = app.templates.render(name, context.language, context! { ..values, ..frame })?;
+    Ok(Html(html).into_response())
+}
+
+pub(crate) async fn set_up(State(app): State<App>, context: Context) -> Result<Response, Problem> {
+    if !app.accounts.awaits_set_up() {
+        return Ok(redirect("/login"));
+    }
+    door(&app, "setup.html", "/setup", context, context! {})
+}
+
+pub(crate) async fn login(
+    State(app): State<App>,
+    context: Context,
+    Query(next): Query<Next>,
+) -> Result<Response, Problem> {
+    if app.accounts.awaits_set_up() {
+        return Ok(redirect("/setup"));
+    }
+    door(&app, "login.html", "/login", context, context! { next => next.path() })
+}
+
+pub(crate) async fn register(State(app): State<App>, context: Context) -> Result<Response, Problem> {
+    if app.accounts.awaits_set_up() {
+        return Ok(redirect("/setup"));
+    }
+    door(&app, "register.html", "/register", context, context! {})
+}
+
+pub(crate) async fn reset(State(app): State<App>, context: Context) -> Result<Response, Problem> {
+    door(&app, "reset.html", "/reset", context, context! {})
+}
+
+/// Keeps the chosen language in a cookie, for a year.
+pub(crate) async fn language(Path(tag): Path<String>, Query(next): Query<Next>) -> Result<Response, Problem> {
+    let language = Language::from_tag(&tag).ok_or_else(Problem::not_found)?;
+    let cookie = format!("{LANGUAGE_COOKIE}={}; Path=/; SameSite=Lax; Max-Age=31536000", language.tag());
+    let cookie = HeaderValue::from_str(&cookie).map_err(|_| Problem::internal())?;
+    Ok(([(SET_COOKIE, cookie)], redirect(next.path())).into_response())
+}
+
+/// A page of somebody who is signed in.
+fn inside(
+    app: &App,
+    name: &str,
+    here: &str,
+    context: Context,
+    caller: &Caller,
+    values: Value,
+) -> Result<Html<String>, Problem> {
+    let frame = context! {
+        here => here,
+        password_score => app.password_score,
+        csrf => caller.token.csrf(),
+        me => context! {
+            username => caller.username.as_str(),
+            institution => caller.institution.as_str(),
+            role => caller.role.name(),
+            since => caller.since.to_string(),
+        },
+    };
+    app.templates.render(name, context.language, context! { ..values, ..frame }).map(Html)
+}
+
+pub(crate) async fn overview(
+    State(app): State<App>,
+    context: Context,
+    caller: Caller,
+) -> Result<Html<String>, Problem> {
+    let values = if caller.role == Role::Server {
+        let system = system(&app).await?;
+        let database_kib = system.database_bytes.div_ceil(1024);
+        context! { system => Value::from(Serde(system)), database_kib, newest => newest(&app).await? }
+    } else {
+        context! {}
+    };
+    inside(&app, "overview.html", "/", context, &caller, values)
+}
+
+async fn newest(app: &App) -> Result<Value, Problem> {
+    Ok(Value::from(Serde(entries(app, i64::MAX, NEWEST).await?)))
+}
+
+pub(crate) async fn users(
+    State(app): State<App>,
+    context: Context,
+    Administrator(caller): Administrator,
+) -> Result<Html<String>, Problem> {
+    let accounts = Value::from(Serde(accounts(&app).await?));
+    inside(&app, "users.html", "/users", context, &caller, context! { accounts })
+}
+
+pub(crate) async fn audit(
+    State(app): State<App>,
+    context: Context,
+    Administrator(caller): Administrator,
+    Query(range): Query<Range>,
+) -> Result<Html<String>, Problem> {
+    let (before, limit) = range.checked(ENTRIES, context.language)?;
+    let entries = entries(&app, before, limit).await?;
+    // Number 1 is the first, so whatever lies before the last entry shown has a smaller number.
+    let older = entries.last().map(|last| last.seq).filter(|first| *first > 1);
+    let is_newest = before == i64::MAX;
+    let values = context! { entries => Value::from(Serde(entries)), older, is_newest };
+    inside(&app, "audit.html", "/audit", context, &caller, values)
+}
+
+pub(crate) async fn account(State(app): State<App>, context: Context, caller: Caller) -> Result<Html<String>, Problem> {
+    inside(&app, "account.html", "/account", context, &caller, context! {})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_sent_to_another_site() {
+        let path = |next: &str| Next { next: Some(next.to_owned()) }.path().to_owned();
+        assert_eq!(path("/audit?before=9"), "/audit?before=9");
+        for foreign in ["https://evil", "//evil", "/\\evil", "evil", "", "/a\r\nX: y", "/\tevil"] {
+            assert_eq!(path(foreign), "/", "{foreign:?}");
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Refusals and failures as RFC 9457 problem details, or as a page for people.
+
+use axum::Json;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use crate::accounts::{AccountError, Invalid, Refusal, Status};
+use crate::catalog::{Language, Message};
+use crate::store::StorageError;
+
+/// What went wrong, still without words: the language is known further outside.
+#[derive(Debug, Clone)]
+pub(crate) struct Problem {
+    pub(super) status: StatusCode,
+    /// The end of the `type` URI, which programs may rely on.
+    kind: &'static str,
+    title: Message,
+    detail: Message,
+    fields: Vec<Invalid>,
+    retry_after_seconds: Option<u64>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, kind: &'static str, title: Message, detail: Message) -> Self {
+        Self { status, kind, title, detail, fields: Vec::new(), retry_after_seconds: None }
+    }
+
+    pub(super) fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", Message::NotFoundTitle, Message::NotFoundDetail)
+    }
+
+    pub(super) fn method_not_allowed() -> Self {
+        let status = StatusCode::METHOD_NOT_ALLOWED;
+        Self::new(status, "method-not-allowed", Message::MethodTitle, Message::MethodDetail)
+    }
+
+    pub(super) fn internal() -> Self {
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        Self::new(status, "internal", Message::InternalTitle, Message::InternalDetail)
+    }
+
+    pub(super) fn timeout() -> Self {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self::new(status, "timeout", Message::TimeoutTitle, Message::TimeoutDetail)
+    }
+
+    pub(super) fn sign_in_first() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "not-signed-in", Message::SignInTitle, Message::SignInDetail)
+    }
+
+    pub(super) fn forbidden() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", Message::ForbiddenTitle, Message::ForbiddenDetail)
+    }
+
+    pub(super) fn origin() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "foreign-origin", Message::OriginTitle, Message::OriginDetail)
+    }
+
+    pub(super) fn csrf() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "csrf", Message::CsrfTitle, Message::CsrfDetail)
+    }
+
+    pub(super) fn body(status: StatusCode, reason: &Message, language: Language) -> Self {
+        let detail = Message::BodyDetail { reason: reason.text(language) };
+        Self::new(status, "unreadable-request", Message::BodyTitle, detail)
+    }
+
+    pub(super) fn unreadable(status: StatusCode) -> Self {
+        Self::new(status, "unreadable-request", Message::BodyTitle, Message::UnreadableDetail)
+    }
+
+    pub(super) fn query(parameter: &str, expected: &Message, language: Language) -> Self {
+        let detail = Message::QueryDetail { parameter: parameter.to_owned(), expected: expected.text(language) };
+        Self::new(StatusCode::BAD_REQUEST, "unreadable-request", Message::BodyTitle, detail)
+    }
+
+    pub(super) fn title(&self, language: Language) -> String {
+        self.title.text(language)
+    }
+
+    pub(super) fn detail(&self, language: Language) -> String {
+        self.detail.text(language)
+    }
+
+    /// The document for programs.
+    pub(super) fn json(&self, language: Language) -> Response {
+        let fields: Vec<_> = self
+            .fields
+            .iter()
+            .map(|invalid| json!({ "field": invalid.field, "message": invalid.message.text(language) }))
+            .collect();
+        let mut document = json!({
+            "type": format!("urn:fednodule:problem:{}", self.kind),
+            "title": self.title(language),
+            "status": self.status.as_u16(),
+            "detail": self.detail(language),
+        });
+        if !fields.is_empty() {
+            document["errors"] = fields.into();
+        }
+        let mut response = (self.status, Json(document)).into_response();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        self.add_headers(&mut response);
+        response
+    }
+
+    pub(super) fn add_headers(&self, response: &mut Response) {
+        if let Some(seconds) = self.retry_after_seconds {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    /// Carries the problem outwards, to where it is put into words.
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<StorageError> for Problem {
+    fn from(error: StorageError) -> Self {
+        let error: &dyn std::error::Error = &error;
+        tracing::error!(error, "a request failed");
+        Self::internal()
+    }
+}
+
+impl From<rusqlite::Error> for Problem {
+    fn from(error: rusqlite::Error) -> Self {
+        StorageError::from(error).into()
+    }
+}
+
+impl From<AccountError> for Problem {
+    fn from(error: AccountError) -> Self {
+        match error {
+            AccountError::Refused(refusal) => refusal.into(),
+            AccountError::Storage(error) => error.into(),
+            AccountError::Hash(_) | AccountError::Random(_) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::error!(error, "a request failed");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        use StatusCode as Code;
+        let minutes = |seconds: u64| seconds.div_ceil(60).to_string();
+        match refusal {
+            Refusal::Invalid(fields) => Self {
+                fields,
+                ..Self::new(Code::UNPROCESSABLE_ENTITY, "invalid", Message::InvalidTitle, Message::InvalidDetail)
+            },
+            Refusal::SetUpDone => {
+                Self::new(Code::CONFLICT, "set-up-done", Message::SetUpDoneTitle, Message::SetUpDoneDetail)
+            }
+            Refusal::WrongSetUpToken => Self::new(
+                Code::UNPROCESSABLE_ENTITY,
+                "wrong-set-up-token",
+                Message::WrongTokenTitle,
+                Message::WrongTokenDetail,
+            ),
+            Refusal::WrongCredentials => Self::new(
+                Code::UNPROCESSABLE_ENTITY,
+                "wrong-credentials",
+                Message::WrongCredentialsTitle,
+                Message::WrongCredentialsDetail,
+            ),
+            Refusal::WrongPassword => Self::new(
+                Code::UNPROCESSABLE_ENTITY,
+                "wrong-password",
+                Message::WrongPasswordTitle,
+                Message::WrongPasswordDetail,
+            ),
+            Refusal::LockedOut { seconds } => {
+                let detail = Message::LockedOutDetail { minutes: minutes(seconds) };
+                let problem = Self::new(Code::TOO_MANY_REQUESTS, "locked-out", Message::LockedOutTitle, detail);
+                Self { retry_after_seconds: Some(seconds), ..problem }
+            }
+            Refusal::TooMany { seconds } => {
+                let detail = Message::TooManyDetail { minutes: minutes(seconds) };
+                let problem = Self::new(Code::TOO_MANY_REQUESTS, "too-many", Message::TooManyTitle, detail);
+                Self { retry_after_seconds: Some(seconds), ..problem }
+            }
+            Refusal::Pending => Self::new(Code::FORBIDDEN, "pending", Message::PendingTitle, Message::PendingDetail),
+            Refusal::Disabled => {
+                Self::new(Code::FORBIDDEN, "disabled", Message::DisabledTitle, Message::DisabledDetail)
+            }
+            Refusal::NoSuchAccount => {
+                Self::new(Code::NOT_FOUND, "no-such-account", Message::NoSuchAccountTitle, Message::NoSuchAccountDetail)
+            }
+            Refusal::NotNow { status } => {
+                let detail = match status {
+                    Status::Pending => Message::NotNowPending,
+                    Status::Active => Message::NotNowActive,
+                    Status::Disabled => Message::NotNowDisabled,
+                };
+                Self::new(Code::CONFLICT, "wrong-state", Message::NotNowTitle, detail)
+            }
+            Refusal::LastAdministrator => Self::new(
+                Code::CONFLICT,
+                "last-administrator",
+                Message::LastAdministratorTitle,
+                Message::LastAdministratorDetail,
+            ),
+            Refusal::ResetLinkInvalid => {
+                Self::new(Code::UNPROCESSABLE_ENTITY, "invalid-link", Message::ResetLinkTitle, Message::ResetLinkDetail)
+            }
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The web platform: accounts with roles and an audit log, as pages and a JSON API, from one program with everything in
+//! it.
+//!
+//! [`serve`] (or [`run`], which brings its own runtime) opens the data folder of a [`Config`] and answers until a
+//! [`Shutdown`] is asked for. [`verify_audit`] checks the audit log of such a folder. Nothing here opens a CT or knows a
+//! network; there is no route to data or training.
+
+mod accounts;
+mod catalog;
+mod clock;
+pub mod config;
+mod http;
+mod logging;
+mod server;
+mod store;
+mod token;
+
+pub use accounts::{Role, Status};
+pub use catalog::Language;
+pub use clock::{Clock, Moment};
+pub use config::{Config, ConfigError, Secret, Sources};
+pub use http::routes::{Access, ROUTES, Route};
+pub use logging::{LogError, Logs, log_to_files};
+pub use server::{Ready, ServeError, Shutdown, run, serve, serve_by_clock};
+pub use store::StorageError;
+pub use store::audit::{AuditReport, Broken, Fault, verify_audit};

@@ -1,0 +1,155 @@
+//! Starting, serving, draining.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::accounts::{AccountError, Accounts};
+use crate::clock::Clock;
+use crate::config::{Config, Secret};
+use crate::http::{self, App, Inner};
+use crate::store::{StorageError, Store};
+
+/// Asks a server to stop. Clones ask the same server.
+#[derive(Debug, Clone)]
+pub struct Shutdown(watch::Sender<bool>);
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self(watch::Sender::new(false))
+    }
+}
+
+impl Shutdown {
+    /// From now on no new request is taken; those under way may finish.
+    pub fn request(&self) {
+        self.0.send_replace(true);
+    }
+
+    /// Whether that was asked for.
+    pub fn requested(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    async fn wait(&self) {
+        // The sender lives as long as `self`.
+        self.0.subscribe().wait_for(|asked| *asked).await.ok();
+    }
+}
+
+/// What there is to tell when the server answers.
+#[derive(Debug)]
+pub struct Ready {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The token that makes the first administrator, while there is none.
+    pub setup_token: Option<Secret>,
+}
+
+/// Why a server does not start, or stops.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The stored data cannot be used.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The first administrator's token cannot be made.
+    #[error("the system has no random numbers")]
+    Random,
+    /// The pages are broken; a fault of this program.
+    #[error("the pages cannot be made")]
+    Templates(#[from] minijinja::Error),
+    /// Somebody else listens there, or it is not allowed.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The network or the system fails.
+    #[error("the server failed")]
+    Io(#[from] io::Error),
+}
+
+impl From<AccountError> for ServeError {
+    fn from(error: AccountError) -> Self {
+        match error {
+            AccountError::Storage(error) => error.into(),
+            // Preparing the set-up neither refuses nor hashes.
+            AccountError::Random(_) | AccountError::Hash(_) | AccountError::Refused(_) => Self::Random,
+        }
+    }
+}
+
+/// Serves until `shutdown` is asked for and the requests under way have ended, on a runtime of its own.
+///
+/// # Errors
+/// As [`serve`].
+pub fn run(config: &Config, shutdown: &Shutdown, ready: impl FnOnce(Ready)) -> Result<(), ServeError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(config, shutdown, ready))
+}
+
+/// Serves until `shutdown` is asked for; returns when the requests under way have ended, or their time has. `ready` is
+/// called once, when the server answers.
+///
+/// # Errors
+/// When the data folder cannot be used or is in use, or the address is taken.
+pub async fn serve(config: &Config, shutdown: &Shutdown, ready: impl FnOnce(Ready)) -> Result<(), ServeError> {
+    serve_by_clock(config, Clock::System, shutdown, ready).await
+}
+
+/// The same with another clock, which decides about limits and the times in the logs.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_by_clock(
+    config: &Config,
+    clock: Clock,
+    shutdown: &Shutdown,
+    ready: impl FnOnce(Ready),
+) -> Result<(), ServeError> {
+    let started = clock.now();
+    let store = Arc::new(Store::open(&config.storage.data, started)?);
+    let accounts = Accounts::new(Arc::clone(&store), clock.clone(), config.accounts.clone(), config.sessions.clone());
+    let setup_token = accounts.prepare_set_up().await?;
+    let app = App::new(Inner {
+        accounts,
+        store,
+        clock,
+        server: config.server.clone(),
+        password_score: config.accounts.password_score,
+        cookie_seconds: u64::from(config.sessions.absolute_hours) * 3600,
+        started,
+        templates: http::Templates::new()?,
+    });
+    let address = config.server.listen;
+    let listener = TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
+    let address = listener.local_addr()?;
+    let service = http::router(&app).into_make_service_with_connect_info::<SocketAddr>();
+    let stop = shutdown.clone();
+    let serving = axum::serve(listener, service).with_graceful_shutdown(async move { stop.wait().await });
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving");
+    ready(Ready { address, setup_token });
+    let mut serving = tokio::spawn(serving.into_future());
+    tokio::select! {
+        ended = &mut serving => return ended.map_err(io::Error::other)?.map_err(ServeError::from),
+        () = shutdown.wait() => {}
+    }
+    tracing::info!("draining");
+    let limit = Duration::from_secs(config.server.drain_seconds);
+    match timeout(limit, &mut serving).await {
+        Ok(ended) => ended.map_err(io::Error::other)??,
+        Err(_) => {
+            serving.abort();
+            tracing::warn!("some requests did not end in time and were given up");
+        }
+    }
+    tracing::info!("stopped");
+    Ok(())
+}

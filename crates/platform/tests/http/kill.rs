@@ -1,0 +1,140 @@
+//! A server that is killed at any moment keeps whatever it acknowledged, and its log holds no personal data.
+//!
+//! The server is this very program, started again with a variable that makes the test below be the server.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use platform::{Shutdown, verify_audit};
+use serde_json::{Value, json};
+
+use crate::client::Client;
+use crate::server::{PASSWORD, SETUP_TOKEN, config};
+
+const DATA: &str = "PLATFORM_TEST_SERVER_DATA";
+const TEST: &str = "kill::a_killed_server_keeps_what_it_acknowledged";
+
+struct Killed {
+    child: Child,
+    client: Client,
+}
+
+impl Killed {
+    fn start(data: &Path) -> Self {
+        let program = std::env::current_exe().unwrap();
+        let mut child = Command::new(program)
+            .args(["--exact", TEST, "--nocapture"])
+            .env(DATA, data)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let address = lines.map(Result::unwrap).find_map(|line| line.split("ADDRESS ").nth(1).map(str::to_owned));
+        let client = Client::new(address.unwrap().parse().unwrap());
+        Self { child, client }
+    }
+
+    fn kill(mut self) {
+        // SIGKILL: no handler, no flush.
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+/// The part of the child.
+fn serve(data: &Path) {
+    let mut config = config(data.to_owned());
+    config.accounts.registrations_per_address = 10_000;
+    let _logs = platform::log_to_files(&config).unwrap();
+    platform::run(&config, &Shutdown::default(), |ready| {
+        println!("ADDRESS {}", ready.address);
+        std::io::stdout().flush().unwrap();
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_killed_server_keeps_what_it_acknowledged() {
+    if let Some(data) = std::env::var_os(DATA) {
+        return serve(Path::new(&data));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let mut cookies = None;
+    let mut acknowledged: Vec<String> = Vec::new();
+    for life in 0..5_u64 {
+        let mut server = Killed::start(&data);
+        let count = Arc::new(AtomicUsize::new(0));
+        let tasks = runtime.block_on(async {
+            if life == 0 {
+                let body = json!({ "token": SETUP_TOKEN, "username": "admin", "institution": "牵头单位", "password": PASSWORD });
+                server.client.post("/api/setup", body).await.expect(201);
+                server.client.sign_in("admin", PASSWORD).await.expect(201);
+                cookies = Some(server.client.cookies.clone());
+            } else {
+                // The session is among what was acknowledged.
+                server.client.cookies = cookies.clone().unwrap();
+                let accounts = server.client.get("/api/accounts").await.expect(200).json();
+                let accounts = accounts["accounts"].as_array().unwrap();
+                for name in &acknowledged {
+                    assert!(accounts.iter().any(|account| account["username"] == name.as_str()), "{name} is lost");
+                }
+            }
+            let spawn = |writer| tokio::spawn(write(server.client.clone(), life, writer, Arc::clone(&count)));
+            (0..3).map(spawn).collect::<Vec<_>>()
+        });
+        // In the middle of the work, at another point of it each time.
+        while count.load(Ordering::SeqCst) < 3 {
+            assert!(server.child.try_wait().unwrap().is_none(), "the server ended by itself");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::thread::sleep(Duration::from_millis(37 * life));
+        server.kill();
+        for task in tasks {
+            acknowledged.extend(runtime.block_on(task).unwrap());
+        }
+
+        // What lies there now, before anything repairs it.
+        let report = verify_audit(&data).unwrap();
+        assert_eq!(report.broken, None);
+        let mirror: Value = serde_json::from_slice(&fs::read(data.join("users.json")).unwrap()).unwrap();
+        let mirrored = mirror["users"].as_array().unwrap();
+        for name in &acknowledged {
+            assert!(mirrored.iter().any(|user| user["username"] == name.as_str()), "{name} is not in users.json");
+        }
+        let aside = fs::read_dir(&data).unwrap().filter_map(Result::ok);
+        assert!(aside.map(|file| file.file_name()).all(|name| !name.to_string_lossy().contains("edited")));
+    }
+    assert!(acknowledged.len() >= 15, "only {} accounts were acknowledged", acknowledged.len());
+
+    let logs = fs::read_dir(data.join("logs")).unwrap().map(|file| fs::read_to_string(file.unwrap().path()).unwrap());
+    let log = logs.collect::<Vec<_>>().join("\n");
+    assert!(log.contains("path=\"/api/accounts\" status=201"), "{log}");
+    for personal in ["127.0.0.1 ", "hospital-", "admin", "牵头", PASSWORD, SETUP_TOKEN] {
+        assert!(!log.contains(personal), "the log holds {personal}");
+    }
+}
+
+/// Registers accounts until the server is gone; returns those that it acknowledged.
+async fn write(mut client: Client, life: u64, writer: u64, count: Arc<AtomicUsize>) -> Vec<String> {
+    let mut done = Vec::new();
+    for number in 0.. {
+        let name = format!("hospital-{life}-{writer}-{number}");
+        let body = json!({ "username": name, "institution": "市第一医院", "password": PASSWORD });
+        match client.try_send("POST", "/api/accounts", Some(body.to_string())).await {
+            Ok(answer) if answer.status == 201 => {
+                done.push(name);
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+            Ok(answer) => panic!("{answer:?}"),
+            Err(_) => break,
+        }
+    }
+    done
+}

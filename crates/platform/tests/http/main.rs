@@ -1,0 +1,18 @@
+//! The server as a browser and a program see it: real requests to a listening server on an empty folder.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests; a child tells its address on its output"
+)]
+
+mod accounts;
+mod audit;
+mod bad_input;
+mod client;
+mod kill;
+mod limits;
+mod pages;
+mod roles;
+mod running;
+mod server;
+mod sessions;

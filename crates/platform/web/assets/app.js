@@ -1,0 +1,14 @@
+// What every page does.
+
+import { wireActions } from "./actions.js";
+import { localiseTimes, showFlash } from "./dom.js";
+import { wireForms } from "./forms.js";
+import { wirePasswords } from "./password.js";
+import { wireTables } from "./tables.js";
+
+localiseTimes();
+showFlash();
+wireForms();
+wirePasswords();
+wireActions();
+wireTables();
