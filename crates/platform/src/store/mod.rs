@@ -11,7 +11,7 @@ pub(crate) mod resets;
 pub(crate) mod sessions;
 pub(crate) mod users;
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -66,9 +66,9 @@ pub enum StorageError {
 /// The open database and its folder.
 pub(crate) struct Store {
     folder: PathBuf,
-    writer: Mutex<Writer>,
-    /// Readers do not wait for a writer's disk.
+    /// Readers do not wait for a writer's disk. Closed before the writer, which tidies up as the last one.
     reader: Mutex<Connection>,
+    writer: Mutex<Writer>,
     /// Held while this server runs.
     _lock: File,
 }
@@ -88,13 +88,14 @@ impl Store {
         };
         make_private_folder(folder).map_err(bad(folder))?;
         let path = folder.join("server.lock");
-        let lock = File::options().create(true).write(true).truncate(false).open(&path).map_err(bad(&path))?;
+        let lock = private_file().open(&path).map_err(bad(&path))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(StorageError::InUse { path: folder.to_owned() }),
             Err(TryLockError::Error(source)) => return Err(bad(&path)(source)),
         }
         let database = database(folder);
+        private_file().open(&database).map_err(bad(&database))?;
         let mut connection = Connection::open(&database)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         // In WAL mode only FULL makes every commit durable.
@@ -106,7 +107,7 @@ impl Store {
         reader.set_prepared_statement_cache_capacity(64);
         let mut writer = Writer { connection, mirrored: None };
         mirror::synchronise(&mut writer, folder, now);
-        Ok(Self { folder: folder.to_owned(), writer: Mutex::new(writer), reader: Mutex::new(reader), _lock: lock })
+        Ok(Self { folder: folder.to_owned(), reader: Mutex::new(reader), writer: Mutex::new(writer), _lock: lock })
     }
 
     /// Runs `job` on the last committed state.
@@ -187,6 +188,16 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StorageError>
         transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     }
     Ok(transaction.commit()?)
+}
+
+/// Opens or makes a file that nobody else reads, also in a folder that others see. SQLite gives its other files the rights
+/// of the database.
+fn private_file() -> OpenOptions {
+    let mut options = File::options();
+    options.create(true).write(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
 }
 
 /// Hashes of passwords lie in it: nobody else on the machine needs to look.

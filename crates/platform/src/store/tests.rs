@@ -63,6 +63,10 @@ fn nobody_else_reads_the_hashes() {
     add_user(&store, "city-first");
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&folder), mode(&folder.join("users.json"))), (0o700, 0o600));
+    // In a folder that was there, and that others may enter, too.
+    for name in ["platform.db", "platform.db-wal"] {
+        assert_eq!(mode(&folder.join(name)), 0o600, "{name}");
+    }
 }
 
 #[test]
@@ -132,6 +136,14 @@ fn two_servers_do_not_share_a_folder_and_a_later_database_is_refused() {
     assert!(message.contains("has version 99; this program knows versions up to 1"), "{message}");
     assert!(matches!(audit::verify_audit(folder.path()), Err(StorageError::Newer { found: 99, .. })));
     assert!(matches!(audit::verify_audit(&folder.path().join("x")), Err(StorageError::Missing { .. })));
+}
+
+#[test]
+fn a_clean_stop_leaves_one_file() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(Store::open(folder.path(), NOW).unwrap());
+    assert!(folder.path().join("platform.db").exists() && !folder.path().join("platform.db-wal").exists());
+    assert_eq!(audit::verify_audit(folder.path()).unwrap().entries, 0);
 }
 
 #[test]
