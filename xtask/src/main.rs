@@ -2,6 +2,7 @@
 //! place that installs anything. It knows no crate of the workspace, so it is compiled in a moment.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 
+mod browser;
 mod check;
 mod command;
 mod crate_graph;

@@ -12,7 +12,7 @@ use crate::command::shown;
 use crate::crate_graph::CrateGraph;
 use crate::project::Project;
 use crate::report::{Report, is_ci};
-use crate::{check, peers};
+use crate::{browser, check, peers};
 
 /// What takes minutes to compile: crates that reach this one are tested in the release profile.
 const HEAVY: &str = "detector";
@@ -20,11 +20,13 @@ const HEAVY: &str = "detector";
 /// `cargo xtask test`.
 pub(crate) fn run(project: &Project) -> Result<()> {
     let mut report = Report::default();
-    let python = thread::scope(|scope| {
-        // Waits for the network, while the check needs the processor.
+    let (python, browser) = thread::scope(|scope| {
+        // Both wait for the network, while the check needs the processor.
         let python = scope.spawn(|| peers::install(project));
+        let browser = scope.spawn(|| browser::install(project));
         check::steps(project, &mut report);
-        python.join().unwrap_or_else(|_| bail!("the installation of the peers panicked"))
+        let python = python.join().unwrap_or_else(|_| bail!("the installation of the peers panicked"));
+        (python, browser.join().unwrap_or_else(|_| bail!("the installation for the browser panicked")))
     });
     let mut environment = vec![("FEDNODULE_REAL_DATA", real_data(project)?)];
     report.step("Python with the programs to compare with", |report| match python {
@@ -35,6 +37,17 @@ pub(crate) fn run(project: &Project) -> Result<()> {
         Err(error) if is_ci() => Err(error),
         Err(error) => {
             report.skip(&format!("comparisons with PyTorch and SimpleITK: {error:#}"));
+            Ok(())
+        }
+    });
+    report.step("Chromium and what drives it", |report| match browser {
+        Ok(variables) => {
+            environment.extend(variables);
+            Ok(())
+        }
+        Err(error) if is_ci() => Err(error),
+        Err(error) => {
+            report.skip(&format!("the walk through the web pages: {error:#}"));
             Ok(())
         }
     });

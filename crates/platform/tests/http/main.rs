@@ -8,6 +8,7 @@
 mod accounts;
 mod audit;
 mod bad_input;
+mod browser;
 mod client;
 mod kill;
 mod limits;
