@@ -3,16 +3,15 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::time::timeout;
 
 use crate::accounts::{AccountError, Accounts};
 use crate::clock::Clock;
 use crate::config::{Config, Secret};
 use crate::http::{self, App, Inner};
+use crate::listener;
 use crate::store::{StorageError, Store};
 
 /// Asks a server to stop. Clones ask the same server.
@@ -36,7 +35,7 @@ impl Shutdown {
         *self.0.borrow()
     }
 
-    async fn wait(&self) {
+    pub(crate) async fn wait(&self) {
         // The sender lives as long as `self`.
         self.0.subscribe().wait_for(|asked| *asked).await.ok();
     }
@@ -131,24 +130,11 @@ pub async fn serve_by_clock(
     let address = config.server.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
     let address = listener.local_addr()?;
-    let service = http::router(&app).into_make_service_with_connect_info::<SocketAddr>();
-    let stop = shutdown.clone();
-    let serving = axum::serve(listener, service).with_graceful_shutdown(async move { stop.wait().await });
+    let router = http::router(&app);
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving");
     ready(Ready { address, setup_token });
-    let mut serving = tokio::spawn(serving.into_future());
-    tokio::select! {
-        ended = &mut serving => return ended.map_err(io::Error::other)?.map_err(ServeError::from),
-        () = shutdown.wait() => {}
-    }
-    tracing::info!("draining");
-    let limit = Duration::from_secs(config.server.drain_seconds);
-    match timeout(limit, &mut serving).await {
-        Ok(ended) => ended.map_err(io::Error::other)??,
-        Err(_) => {
-            serving.abort();
-            tracing::warn!("some requests did not end in time and were given up");
-        }
+    if !listener::answer(listener, &router, shutdown, &config.server).await {
+        tracing::warn!("some requests did not end in time and were given up");
     }
     tracing::info!("stopped");
     Ok(())

@@ -253,7 +253,7 @@ fn content<'a>(row: &'a Row<'_>) -> Result<Content<'a>, FromSqlError> {
     })
 }
 
-pub(crate) fn verify(db: &Connection) -> rusqlite::Result<AuditReport> {
+pub(super) fn verify(db: &Connection) -> rusqlite::Result<AuditReport> {
     let sql = "SELECT seq, at, actor, action, target, address, detail, previous, hash FROM audit ORDER BY seq";
     // One statement reads one state of the database, whatever is added meanwhile.
     let mut statement = db.prepare(sql)?;

@@ -140,6 +140,12 @@ impl Store {
         .await
     }
 
+    /// Checks the audit log on a connection of its own: a long log must not keep every other reader waiting.
+    pub(crate) async fn verify_audit(self: &Arc<Self>) -> Result<audit::AuditReport, StorageError> {
+        let store = Arc::clone(self);
+        blocking(move || audit::verify_audit(&store.folder)).await
+    }
+
     /// The size of the database in bytes, with its log.
     pub(crate) fn size_bytes(&self) -> u64 {
         let files = ["platform.db", "platform.db-wal"].map(|name| self.folder.join(name));

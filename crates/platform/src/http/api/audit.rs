@@ -9,7 +9,7 @@ use crate::catalog::{Language, Message};
 use crate::http::context::{Administrator, Context};
 use crate::http::{App, Problem};
 use crate::store::StorageError;
-use crate::store::audit::{AuditReport, Entry, page, verify as verify_log};
+use crate::store::audit::{AuditReport, Entry, page};
 
 /// The most entries of one answer.
 const LIMIT: u32 = 200;
@@ -53,5 +53,5 @@ pub(crate) async fn list(
 }
 
 pub(crate) async fn verify(State(app): State<App>, _: Administrator) -> Result<Json<AuditReport>, Problem> {
-    Ok(Json(app.store.read(|db| verify_log(db).map_err(StorageError::from)).await?))
+    Ok(Json(app.store.verify_audit().await?))
 }

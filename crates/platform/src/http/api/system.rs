@@ -12,6 +12,8 @@ use crate::store::{StorageError, audit, sessions, users};
 
 /// Somebody who asked for something within these minutes counts as present.
 const PRESENT_MINUTES: u32 = 5;
+/// A week is long enough to notice.
+const NOTICE_MINUTES: u32 = 7 * 24 * 60;
 
 /// What there is to know about the running server.
 #[derive(Serialize)]
@@ -25,7 +27,7 @@ pub(crate) struct System {
     pending: i64,
     disabled: i64,
     present: i64,
-    /// When an edited users' file was last kept aside.
+    /// When an edited users' file was last kept aside, if not long ago.
     users_file_kept_aside_at: Option<String>,
 }
 
@@ -40,7 +42,8 @@ pub(crate) async fn show(State(app): State<App>, _: Administrator) -> Result<Jso
 
 pub(in crate::http) async fn system(app: &App) -> Result<System, Problem> {
     let (started_at, database_bytes) = (app.started.to_string(), app.store.size_bytes());
-    let present_since = app.clock.now().minus_minutes(PRESENT_MINUTES);
+    let now = app.clock.now();
+    let (present_since, noticed_since) = (now.minus_minutes(PRESENT_MINUTES), now.minus_minutes(NOTICE_MINUTES));
     let read = app.store.read(move |db| {
         let count = |role, status| users::count(db, role, status);
         Ok::<_, StorageError>(System {
@@ -54,6 +57,7 @@ pub(in crate::http) async fn system(app: &App) -> Result<System, Problem> {
             disabled: count(Role::Client, Status::Disabled)? + count(Role::Server, Status::Disabled)?,
             present: sessions::users_since(db, present_since)?,
             users_file_kept_aside_at: audit::latest_of(db, None, audit::Action::UsersFileKeptAside)?
+                .filter(|at| *at >= noticed_since)
                 .map(|at| at.to_string()),
         })
     });
