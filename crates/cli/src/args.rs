@@ -31,6 +31,8 @@ pub(crate) enum Job {
     Evaluate(Evaluate),
     Export(Export),
     Demo(Demo),
+    Serve(Serve),
+    VerifyAudit(VerifyAudit),
 }
 
 #[derive(Debug, Args)]
@@ -137,6 +139,24 @@ pub(crate) struct Demo {
     pub(crate) quick: bool,
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<String>,
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    #[arg(long)]
+    pub(crate) print_config: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyAudit {
+    #[arg(long, value_name = "DIR", default_value = "fednodule-data")]
+    pub(crate) data: PathBuf,
 }
 
 /// `NAME=DIR`.

@@ -110,7 +110,11 @@ impl Console {
 
     /// An error as machines read it.
     pub(crate) fn record(&self, error: &(dyn Error + 'static)) -> ErrorRecord {
-        let Failure { kind, advice } = Failure::of(error);
+        self.record_as(error, Failure::of(error))
+    }
+
+    fn record_as(&self, error: &(dyn Error + 'static), failure: Failure) -> ErrorRecord {
+        let Failure { kind, advice } = failure;
         let causes = std::iter::successors(Some(error), |&error| error.source());
         let mut messages: Vec<String> = causes.map(ToString::to_string).collect();
         // Some errors repeat their cause.
@@ -128,7 +132,12 @@ impl Console {
     /// Ends the program with an error.
     pub(crate) fn failed(&self, error: &anyhow::Error) -> Exit {
         let error: &(dyn Error + 'static) = error.as_ref();
-        let record = self.record(error);
+        self.failed_as(error, Failure::of(error))
+    }
+
+    /// Ends the program with an error of the web platform, which the jobs' own sorting does not know.
+    pub(crate) fn failed_as(&self, error: &(dyn Error + 'static), failure: Failure) -> Exit {
+        let record = self.record_as(error, failure);
         self.complain(&record);
         self.error_document(&record);
         Exit::from(record.kind)

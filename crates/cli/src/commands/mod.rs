@@ -6,7 +6,9 @@ mod export;
 mod inspect;
 mod phantom;
 mod predict;
+mod serve;
 mod train;
+mod verify_audit;
 
 use crate::args::Job;
 use crate::console::{Console, Exit};
@@ -20,5 +22,7 @@ pub(crate) fn run(job: Job, console: &Console) -> anyhow::Result<Exit> {
         Job::Evaluate(args) => evaluate::run(&args, console),
         Job::Export(args) => export::run(&args, console),
         Job::Demo(args) => demo::run(&args, console),
+        Job::Serve(args) => serve::run(&args, console),
+        Job::VerifyAudit(args) => verify_audit::run(&args, console),
     }
 }

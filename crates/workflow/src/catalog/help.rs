@@ -114,6 +114,43 @@ const HELP: &[(&str, &str, &str)] = &[
     ),
     ("demo.out", "输出文件夹", "Output folder"),
     (
+        "serve",
+        "启动网页平台：账户、审计（数据在一个文件夹中）",
+        "Start the web platform: accounts and audit, kept in one folder",
+    ),
+    ("serve.config", "设置文件（TOML）", "File with settings (TOML)"),
+    (
+        "serve.listen",
+        "监听的地址与端口；不给则按设置，默认 127.0.0.1:8080",
+        "Address and port to listen on; by default that of the settings, 127.0.0.1:8080",
+    ),
+    (
+        "serve.data",
+        "数据文件夹；不给则按设置，默认 fednodule-data",
+        "Data folder; by default that of the settings, fednodule-data",
+    ),
+    (
+        "serve.print_config",
+        "列出所有设置、默认值与说明，然后退出",
+        "Print every setting with its default and its meaning, and stop",
+    ),
+    (
+        "serve.after",
+        "首次启动会显示一次性设置令牌，用它在网页上创建管理员；没有默认密码。\n设置的优先级：命令行 > 环境变量（FEDNODULE__SERVER__LISTEN 等）> .env > 文件 > 默认。\n示例：\n  fednodule serve --print-config > serve.toml\n  fednodule serve --config serve.toml --listen 0.0.0.0:8080",
+        "The first start shows a one-time token, which makes the administrator on the web page; there is no default password.\nSettings, the strongest first: command line, environment (FEDNODULE__SERVER__LISTEN and so on), .env, file, default.\nExamples:\n  fednodule serve --print-config > serve.toml\n  fednodule serve --config serve.toml --listen 0.0.0.0:8080",
+    ),
+    (
+        "verify-audit",
+        "校验网页平台审计日志的散列链，指出第一条不可信的记录",
+        "Check the hash chain of the web platform's audit log and name the first entry that cannot be trusted",
+    ),
+    ("verify-audit.data", "fednodule serve 的数据文件夹", "Data folder of fednodule serve"),
+    (
+        "verify-audit.after",
+        "服务器运行时也可校验。日志不完整时退出码为 3。\n请把末条散列值记在别处：日后比对即可证明此前的记录未被改动或删去。",
+        "A running server is no obstacle. A broken log ends with exit code 3.\nNote the last hash elsewhere: compared later, it proves that nothing before it was changed or cut off.",
+    ),
+    (
         "predict",
         "在 CT 中标出可疑结节，每例生成表格、JSON、图像与报告",
         "Mark suspected nodules in CT scans: tables, JSON, pictures and a report for each",

@@ -65,6 +65,16 @@ messages! {
         / "Check the site's folder: pairs of .mhd/.raw (subset0 … subset9 is fine) and the annotations.csv that belongs to them and has nodules.";
     AdviceSession: "用 `--resume ID` 继续已有的训练任务，或另选一个输出文件夹。"
         / "Go on with an existing session by `--resume ID`, or choose another output folder.";
+    AdviceSettings: "请修改该处的设置；`fednodule serve --print-config` 列出所有设置及其说明。"
+        / "Change that setting; `fednodule serve --print-config` lists all of them with their meaning.";
+    AdviceListen: "该地址已被占用或不属于本机：请停止占用它的程序，或用 `--listen` 换一个端口。"
+        / "Something listens there already, or the address is not this machine's: stop it, or choose another port by `--listen`.";
+    AdviceDataInUse: "同一数据文件夹只能由一个服务器使用：请先停止另一个，或用 `--data` 换一个文件夹。"
+        / "One data folder serves one server: stop the other one, or choose another folder by `--data`.";
+    AdviceNewerData: "数据由更新版本的程序写入，请改用该版本或更新的版本。"
+        / "A later version of this program wrote the data; use that version, or a later one.";
+    AdviceNoData: "请用 `--data` 指定 `fednodule serve` 使用的数据文件夹。"
+        / "Name the data folder of `fednodule serve` by `--data`.";
     AdviceInterrupted: "已按要求停止；已完成的结果保持完整，再次运行即可继续。"
         / "Stopped as asked; what was finished is complete, run it again to go on.";
     AdviceRun: "若重复出现，请连同以上信息报告问题。" / "If it happens again, report it with the text above.";
@@ -192,6 +202,23 @@ messages! {
     DiameterFrom { from }: "≥ {from} mm" / "≥ {from} mm";
     DiameterBetween { from, to }: "{from}–{to} mm" / "{from}–{to} mm";
     NodulesOf { share, nodules }: "{share}（{nodules} 个）" / "{share} ({nodules})";
+
+    // The web platform, as its commands speak of it.
+    ServeReady { address }: "平台已启动：http://{address} （Ctrl-C 停止）" / "Serving on http://{address} (Ctrl-C stops)";
+    ServeSetUp { address, token }: "首次使用：请打开 http://{address}/setup ，用设置令牌 {token} 创建管理员。每次启动都会更换令牌。"
+        / "First use: open http://{address}/setup and make an administrator with the set-up token {token}. Every start makes a new one.";
+    ServeSetUpGiven { address }: "首次使用：请打开 http://{address}/setup ，用设置中的令牌（accounts.setup_token）创建管理员。"
+        / "First use: open http://{address}/setup and make an administrator with the token of the settings (accounts.setup_token).";
+    ServeLogs { path }: "日志在 {path}" / "The log is in {path}";
+    ServeStopped: "平台已停止。" / "Stopped.";
+    AuditSound { entries, head }: "审计日志完整：{entries} 条记录，末条散列值 {head}"
+        / "The audit log is sound: {entries} entries, last hash {head}";
+    AuditBroken { entry, entries, fault }: "审计日志第 {entry} 条记录不可信：{fault}。它之前的 {entries} 条完整。"
+        / "Entry {entry} of the audit log cannot be trusted: {fault}. The {entries} before it are sound.";
+    AuditGap: "它之前缺少记录" / "entries before it are missing";
+    AuditUnlinked: "与前一条不衔接" / "it does not follow the entry before it";
+    AuditChanged: "内容被改动" / "its content was changed";
+    AuditCutOff: "末尾的记录被删去" / "the last entries were cut off";
 
     Cpm: "CPM（平均灵敏度）" / "CPM (mean sensitivity)";
     SensitivityAt { rate }: "每例 {rate} 个假阳性时的灵敏度" / "Sensitivity at {rate} false positives per scan";
