@@ -20,13 +20,31 @@ const ADVICE: &str = "on Debian and Ubuntu: sudo apt-get install --yes chromium 
 pub(crate) fn install(project: &Project) -> Result<Vec<(&'static str, PathBuf)>> {
     let browser = match env::var_os("FEDNODULE_BROWSER") {
         Some(browser) => browser.into(),
-        None => find_browser().with_context(|| format!("Chromium is missing; {ADVICE}"))?,
+        None => match find_browser() {
+            Some(browser) => browser,
+            None => install_browser(project)?,
+        },
     };
     let modules = match env::var_os("FEDNODULE_NODE_MODULES") {
         Some(modules) => modules.into(),
         None => install_packages(project)?,
     };
     Ok(vec![("FEDNODULE_BROWSER", browser), ("FEDNODULE_NODE_MODULES", modules)])
+}
+
+/// Where Debian's packages are and we may install them; elsewhere the advice names the command.
+fn install_browser(project: &Project) -> Result<PathBuf> {
+    let is_root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0");
+    ensure!(is_root && succeeds(Command::new("apt-get").arg("--version")), "Chromium is missing; {ADVICE}");
+    let path = project.target.join("apt.log");
+    let log = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    for arguments in [&["update"][..], &["install", "--yes", "--no-install-recommends", "chromium", "fonts-noto-cjk"]] {
+        let mut apt = Command::new("apt-get");
+        apt.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+        run(apt.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?))
+            .with_context(|| format!("Chromium cannot be installed, see {}; {ADVICE}", path.display()))?;
+    }
+    find_browser().context("Chromium is installed, but under none of its usual names")
 }
 
 /// Playwright wants a path, not a name.

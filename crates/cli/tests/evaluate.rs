@@ -69,8 +69,7 @@ fn rows_of_unknown_scans_are_told() {
     let annotations = folder.path().join("annotations.csv");
     let known = std::fs::read_to_string(table("annotations.csv")).unwrap();
     std::fs::write(&annotations, format!("{}\n9.9.9,1,2,3,5\n", known.trim_end())).unwrap();
-    let arguments =
-        arguments().into_iter().map(|a| if a == table("annotations.csv") { text(&annotations) } else { a });
+    let arguments = arguments().into_iter().map(|a| if a == table("annotations.csv") { text(&annotations) } else { a });
     let run = fednodule(arguments);
     assert_eq!(run.code, Some(0), "{run:?}");
     let before = fednodule(self::arguments()).json()["unlisted"]["included"].as_u64().unwrap();

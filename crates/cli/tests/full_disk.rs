@@ -102,7 +102,9 @@ fn a_session() {
 fn the_disk_of_these_tests_is_really_the_only_trouble() {
     let folder = tempfile::tempdir().unwrap();
     let model = text(&write_model(folder.path()));
-    let Some((run, left)) = on_a_disk_of(4096, &["export", "--model", &model, "--to", "DISK/model.pth"]) else { return };
+    let Some((run, left)) = on_a_disk_of(4096, &["export", "--model", &model, "--to", "DISK/model.pth"]) else {
+        return;
+    };
     assert_eq!((run.code, left), (Some(0), vec!["model.pth".to_owned()]), "{run:?}");
     assert!(Path::new(&model).is_file());
 }
