@@ -3,9 +3,8 @@
 //! `x̂ = (x − mean) · rstd` with the mean and the biased variance of each sample's group of channels,
 //! `z = γ x̂ + β`, `y = z` where positive and `slope · z` elsewhere. Sums are in double precision over a fixed partition.
 
-use rayon::prelude::*;
-
 use crate::kernel::Isa;
+use crate::planes::{add, add_by, channel_sums, for_each_run, map, sum, sum2};
 
 /// A group normalisation layer's sizes and constants.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,9 +22,6 @@ pub struct GroupNorm {
     /// Slope of the fused activation for negative values: 0 for ReLU, `None` for no activation.
     pub slope: Option<f32>,
 }
-
-/// Elements that one worker sums at a time. **Part of the result**: partial sums are added up in this partition.
-const RUN: usize = 1 << 14;
 
 impl GroupNorm {
     /// Means and reciprocal standard deviations that [`forward`](Self::forward) saves.
@@ -60,7 +56,7 @@ impl GroupNorm {
             return;
         }
         let isa = Isa::detect();
-        let sums = self.channel_sums(|channel, run| {
+        let sums = channel_sums(self.batch * self.channels, self.spatial, |channel, run| {
             let x = &x[channel * self.spatial..][run];
             isa.vectorised(
                 #[inline(always)]
@@ -69,7 +65,7 @@ impl GroupNorm {
         });
         self.statistics(&sums, mean, rstd);
         let (mean, rstd) = (&*mean, &*rstd);
-        self.for_each_run(y, |channel, start, y| {
+        for_each_run(self.spatial, y, |channel, start, y| {
             let norm = self.affine(channel, mean, rstd, gamma, beta);
             let x = &x[channel * self.spatial + start..][..y.len()];
             isa.vectorised(
@@ -116,7 +112,7 @@ impl GroupNorm {
         let isa = Isa::detect();
         // no activation is a slope of 1: dz = dy either way
         let slope = self.slope.unwrap_or(1.0);
-        let sums = self.channel_sums(|channel, run| {
+        let sums = channel_sums(self.batch * self.channels, self.spatial, |channel, run| {
             let norm = self.affine(channel, mean, rstd, gamma, beta);
             let (x, dy) = (&x[channel * self.spatial..][run.clone()], &dy[channel * self.spatial..][run]);
             isa.vectorised(
@@ -143,7 +139,7 @@ impl GroupNorm {
                 add_by(sums.iter(), |c| f64::from(gamma[c])).map(|s| (s / n) as f32)
             })
             .collect();
-        self.for_each_run(dx, |channel, start, dx| {
+        for_each_run(self.spatial, dx, |channel, start, dx| {
             let norm = self.affine(channel, mean, rstd, gamma, beta);
             let [mean_dz, mean_dz_x_hat] = means[channel / per_group];
             let gamma = gamma[channel % self.channels];
@@ -203,37 +199,6 @@ impl GroupNorm {
         (0..sums.len()).map(|channel| self.affine(channel, &mean, &rstd, gamma, beta)).collect()
     }
 
-    /// Two sums for every (sample, channel), each over fixed runs in order.
-    fn channel_sums(&self, run_sums: impl Fn(usize, std::ops::Range<usize>) -> [f64; 2] + Sync) -> Vec<[f64; 2]> {
-        let runs = self.spatial.div_ceil(RUN);
-        let partial: Vec<_> = (0..self.batch * self.channels * runs)
-            .into_par_iter()
-            .with_min_len(self.channels_per_job())
-            .map(|unit| {
-                let start = unit % runs * RUN;
-                run_sums(unit / runs, start..(start + RUN).min(self.spatial))
-            })
-            .collect();
-        partial.chunks_exact(runs).map(add).collect()
-    }
-
-    /// Calls `f(sample · channels + channel, start, run)` for runs that cover `out`.
-    fn for_each_run(&self, out: &mut [f32], f: impl Fn(usize, usize, &mut [f32]) + Sync) {
-        if self.spatial <= RUN {
-            let channels = out.par_chunks_mut(self.spatial).enumerate().with_min_len(self.channels_per_job());
-            channels.for_each(|(channel, out)| f(channel, 0, out));
-            return;
-        }
-        out.par_chunks_mut(self.spatial).enumerate().for_each(|(channel, out)| {
-            out.par_chunks_mut(RUN).enumerate().for_each(|(i, out)| f(channel, i * RUN, out));
-        });
-    }
-
-    /// Small channels that make a parallel job worth its start.
-    fn channels_per_job(&self) -> usize {
-        (RUN / self.spatial).max(1)
-    }
-
     fn affine(&self, channel: usize, mean: &[f32], rstd: &[f32], gamma: &[f32], beta: &[f32]) -> Affine {
         let group = channel / (self.channels / self.groups);
         let c = channel % self.channels;
@@ -273,62 +238,4 @@ impl Affine {
 #[inline(always)]
 pub(crate) fn leaky_factor(z: f32, slope: f32) -> f32 {
     if z > 0.0 { 1.0 } else { slope }
-}
-
-#[inline(always)]
-fn map(x: &[f32], y: &mut [f32], f: impl Fn(f32) -> f32) {
-    y.iter_mut().zip(x).for_each(|(y, &x)| *y = f(x));
-}
-
-/// Lanes of the sums: enough for vector registers to be filled and their latency hidden.
-const LANES: usize = 16;
-
-/// Sums two functions of the elements, each element's values added in double precision.
-#[inline(always)]
-fn sum(x: &[f32], f: impl Fn(f64) -> [f64; 2]) -> [f64; 2] {
-    let mut lanes = [[0.0f64; LANES]; 2];
-    let (whole, rest) = x.as_chunks::<LANES>();
-    for x in whole {
-        for (i, &x) in x.iter().enumerate() {
-            let [a, b] = f(f64::from(x));
-            lanes[0][i] += a;
-            lanes[1][i] += b;
-        }
-    }
-    for (i, &x) in rest.iter().enumerate() {
-        let [a, b] = f(f64::from(x));
-        lanes[0][i] += a;
-        lanes[1][i] += b;
-    }
-    lanes.map(|l| l.iter().sum())
-}
-
-/// As [`sum`], of two arrays.
-#[inline(always)]
-fn sum2(x: &[f32], dy: &[f32], f: impl Fn(f32, f32) -> [f32; 2]) -> [f64; 2] {
-    let mut lanes = [[0.0f64; LANES]; 2];
-    let ((xs, x_rest), (dys, dy_rest)) = (x.as_chunks::<LANES>(), dy.as_chunks::<LANES>());
-    for (x, dy) in xs.iter().zip(dys) {
-        // in three loops, each of which becomes vector instructions
-        let (mut a, mut b) = ([0.0f32; LANES], [0.0f32; LANES]);
-        for i in 0..LANES {
-            [a[i], b[i]] = f(x[i], dy[i]);
-        }
-        lanes[0].iter_mut().zip(a).for_each(|(t, v)| *t += f64::from(v));
-        lanes[1].iter_mut().zip(b).for_each(|(t, v)| *t += f64::from(v));
-    }
-    for (i, (&x, &dy)) in x_rest.iter().zip(dy_rest).enumerate() {
-        let [a, b] = f(x, dy);
-        lanes[0][i] += f64::from(a);
-        lanes[1][i] += f64::from(b);
-    }
-    lanes.map(|l| l.iter().sum())
-}
-
-fn add(sums: &[[f64; 2]]) -> [f64; 2] {
-    add_by(sums.iter(), |_| 1.0)
-}
-
-fn add_by<'a>(sums: impl Iterator<Item = &'a [f64; 2]>, weight: impl Fn(usize) -> f64) -> [f64; 2] {
-    sums.enumerate().fold([0.0; 2], |[a, b], (i, s)| [a + weight(i) * s[0], b + weight(i) * s[1]])
 }

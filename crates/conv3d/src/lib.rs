@@ -17,6 +17,7 @@ mod job;
 mod kernel;
 mod lattice;
 mod pack;
+mod planes;
 mod scratch;
 mod shape;
 pub mod space_to_depth;
