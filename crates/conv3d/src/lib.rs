@@ -8,6 +8,7 @@
 //! All of the workspace's unsafe code lives here: vector instructions, chosen at run time, and output arrays of which
 //! each worker writes its own part.
 
+pub mod batch_norm;
 mod blocks;
 mod conv;
 mod correlate;
@@ -16,6 +17,7 @@ pub mod inference;
 mod job;
 mod kernel;
 mod lattice;
+pub mod max_pool;
 mod pack;
 mod planes;
 mod scratch;

@@ -1,8 +1,9 @@
 //! Properties of the public functions: adjoint identities, thread counts, non-finite values, accuracy.
 
+use conv3d::batch_norm::{BatchNorm, Parameters};
 use conv3d::group_norm::GroupNorm;
 use conv3d::{ConvShape, ShapeError, backward_bias, backward_data, backward_weight, forward};
-use conv3d::{space_to_depth, transposed, upsample};
+use conv3d::{max_pool, space_to_depth, transposed, upsample};
 use proptest::prelude::*;
 
 /// Pseudo-random values in [−0.5, 0.5).
@@ -94,6 +95,78 @@ proptest! {
         assert_same(dot(&up, &fine), dot(&x, &down), 8 * len);
         let deep = output(8 * len, |y| space_to_depth::space_to_depth(planes, coarse, &fine, y));
         prop_assert_eq!(output(8 * len, |y| space_to_depth::depth_to_space(planes, coarse, &deep, y)), fine);
+    }
+
+    /// Against the largest of each block by definition; some values are equal, some are NaN.
+    #[test]
+    fn max_pooling_takes_the_largest(
+        planes in 1usize..5, coarse in [1usize..6, 1usize..6, 1usize..20], seed in 0u64..1000,
+    ) {
+        let len = planes * coarse.iter().product::<usize>();
+        let steps = |v: f32| if v > 0.48 { f32::NAN } else { (v * 8.0).round() };
+        let x: Vec<f32> = values(8 * len, seed).into_iter().map(steps).collect();
+        let mut winner = vec![u8::MAX; len];
+        let y = output(len, |y| max_pool::forward(planes, coarse, &x, y, &mut winner));
+        let dy: Vec<f32> = values(len, seed + 1).into_iter().map(|v| v + 2.0).collect();
+        let dx = output(8 * len, |dx| max_pool::backward(planes, coarse, &dy, &winner, dx));
+        let blocks = output(8 * len, |b| space_to_depth::space_to_depth(planes, coarse, &x, b));
+        let gradients = output(8 * len, |b| space_to_depth::space_to_depth(planes, coarse, &dx, b));
+        let volume = len / planes;
+        for i in 0..len {
+            let at = |k: usize| (i / volume * 8 + k) * volume + i % volume;
+            let block: [f32; 8] = std::array::from_fn(|k| blocks[at(k)]);
+            let most = block.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let won = usize::from(winner[i]);
+            if block.iter().any(|v| v.is_nan()) {
+                prop_assert!(y[i].is_nan() && block[won].is_nan());
+            } else {
+                prop_assert_eq!(y[i], most);
+                prop_assert_eq!(Some(won), block.iter().position(|&v| v == most));
+            }
+            for k in 0..8 {
+                prop_assert_eq!(gradients[at(k)], if k == won { dy[i] } else { 0.0 });
+            }
+        }
+    }
+
+    /// Batch normalisation and its gradients against a naive reference in double precision.
+    #[test]
+    fn batch_norm_matches_its_definition(
+        batch in 1usize..4, channels in 1usize..4, spatial in 2usize..60, offset in -5f32..5.0, seed in 0u64..1000,
+    ) {
+        let norm = BatchNorm { batch, channels, spatial, epsilon: 1e-3 };
+        let x: Vec<f32> = values(norm.len(), seed).into_iter().map(|v| v + offset).collect();
+        let [gamma, beta] = [1, 2].map(|i| values(channels, seed + i));
+        let dy = values(norm.len(), seed + 3);
+        let [mut mean, mut variance] = [0, 1].map(|_| vec![f32::NAN; channels]);
+        norm.statistics(&x, &mut mean, &mut variance);
+        let p = Parameters { mean: &mean, variance: &variance, gamma: &gamma, beta: &beta };
+        let y = output(x.len(), |y| norm.forward(&x, p, y));
+        let [mut dgamma, mut dbeta] = [0, 1].map(|_| vec![f32::NAN; channels]);
+        let mut dx = dy.clone();
+        norm.backward(&x, p, &mut dx, &mut dgamma, &mut dbeta);
+        for c in 0..channels {
+            let voxels: Vec<usize> =
+                (0..x.len()).filter(|i| i / spatial % channels == c).collect();
+            let n = voxels.len() as f64;
+            let average = |f: &dyn Fn(usize) -> f64| voxels.iter().map(|&i| f(i)).sum::<f64>() / n;
+            let m = average(&|i| f64::from(x[i]));
+            let v = average(&|i| (f64::from(x[i]) - m).powi(2));
+            let rstd = 1.0 / (v + f64::from(norm.epsilon)).sqrt();
+            let (g, b) = (f64::from(gamma[c]), f64::from(beta[c]));
+            let x_hat = |i: usize| (f64::from(x[i]) - m) * rstd;
+            let dz = |i: usize| if x_hat(i) * g + b > 0.0 { f64::from(dy[i]) } else { 0.0 };
+            // a voxel at the kink may fall to either side
+            prop_assume!(voxels.iter().all(|&i| (x_hat(i) * g + b).abs() > 1e-4));
+            let (of_dz, of_product) = (average(&dz), average(&|i| dz(i) * x_hat(i)));
+            let close = |found: f32, expected: f64| (f64::from(found) - expected).abs() <= 1e-4 * (1.0 + expected.abs());
+            prop_assert!(close(mean[c], m) && close(variance[c], v));
+            prop_assert!(close(dgamma[c], of_product * n) && close(dbeta[c], of_dz * n));
+            for &i in &voxels {
+                prop_assert!(close(y[i], (x_hat(i) * g + b).max(0.0)));
+                prop_assert!(close(dx[i], g * rstd * (dz(i) - of_dz - x_hat(i) * of_product)));
+            }
+        }
     }
 
     /// The weights of trilinear interpolation sum to one, forward; a constant stays itself.
@@ -206,7 +279,22 @@ fn the_thread_count_does_not_show() {
         let dz = output(x.len(), |dx| {
             norm.backward(&x, &z, &ones, &ones, &mean, &rstd, dx, &mut dgamma, &mut dbeta);
         });
+        let norm =
+            BatchNorm { batch: norm.batch, channels: norm.channels, spatial: norm.spatial, epsilon: norm.epsilon };
+        let [mut batch_mean, mut variance] = [0, 1].map(|_| vec![0.0; norm.channels]);
+        norm.statistics(&x, &mut batch_mean, &mut variance);
+        let p = Parameters { mean: &batch_mean, variance: &variance, gamma: &ones, beta: &ones };
+        let [mut batch_dgamma, mut batch_dbeta] = [0, 1].map(|_| vec![0.0; norm.channels]);
+        let batch_dz = output(x.len(), |dx| {
+            norm.forward(&x, p, dx);
+            norm.backward(&x, p, dx, &mut batch_dgamma, &mut batch_dbeta);
+        });
         let all = [
+            batch_mean.clone(),
+            variance.clone(),
+            batch_dz,
+            batch_dgamma,
+            batch_dbeta,
             output(dy.len(), |y| forward(s, &x, &w, Some(&b), y)),
             output(x.len(), |dx| backward_data(s, &w, &dy, dx)),
             output(w.len(), |dw| backward_weight(s, &x, &dy, dw)),
@@ -257,6 +345,20 @@ fn non_finite_values_propagate() {
     let [mut mean, mut rstd] = [[0.0; 2], [0.0; 2]];
     let y = output(x.len(), |y| norm.forward(&x, &[1.0; 2], &[0.0; 2], y, &mut mean, &mut rstd));
     assert!(y[..40].iter().all(|v| v.is_finite()) && y[40..].iter().all(|v| v.is_nan()));
+    let norm = BatchNorm { batch: 1, channels: 2, spatial: 40, epsilon: 1e-5 };
+    let [mut mean, mut variance] = [[0.0; 2], [0.0; 2]];
+    norm.statistics(&x, &mut mean, &mut variance);
+    let p = Parameters { mean: &mean, variance: &variance, gamma: &[1.0; 2], beta: &[0.0; 2] };
+    let y = output(x.len(), |y| norm.forward(&x, p, y));
+    assert!(y[..40].iter().all(|v| v.is_finite()) && y[40..].iter().all(|v| v.is_nan()));
+    let mut dx = vec![1.0; x.len()];
+    norm.backward(&x, p, &mut dx, &mut [0.0; 2], &mut [0.0; 2]);
+    assert!(dx[..40].iter().all(|v| v.is_finite()) && dx[40..].iter().all(|v| v.is_nan()));
+    // with statistics that are numbers, the ReLU turns −∞ into 0 and lets the rest through, as PyTorch's does
+    let p = Parameters { mean: &[0.0; 2], variance: &[1.0; 2], ..p };
+    x[..3].copy_from_slice(&[f32::NEG_INFINITY, f32::INFINITY, f32::NAN]);
+    let y = output(x.len(), |y| norm.forward(&x, p, y));
+    assert!(y[0] == 0.0 && y[1] == f32::INFINITY && y[2].is_nan());
 }
 
 #[test]

@@ -3,9 +3,10 @@
 //! The fixtures were computed in double precision, so the tolerance covers this crate's single precision alone: sums of
 //! at most a few hundred products of normal deviates.
 
+use conv3d::batch_norm::{BatchNorm, Parameters};
 use conv3d::group_norm::GroupNorm;
 use conv3d::{ConvShape, backward_bias, backward_data, backward_weight, forward};
-use conv3d::{space_to_depth, transposed, upsample};
+use conv3d::{max_pool, space_to_depth, transposed, upsample};
 use safetensors::SafeTensors;
 
 const TOLERANCE: f32 = 2e-5;
@@ -119,6 +120,41 @@ fn group_normalisation() {
     check_group_norm("group_norm", None);
     check_group_norm("group_norm_relu", Some(0.0));
     check_group_norm("group_norm_leaky", Some(0.01));
+}
+
+#[test]
+fn batch_normalisation() {
+    with_case("batch_norm_relu", |case| {
+        let shape = case.shape("x");
+        let spatial = spatial(&shape).into_iter().product();
+        let norm = BatchNorm { batch: shape[0], channels: shape[1], spatial, epsilon: 1e-5 };
+        let [x, gamma, beta, dy] = ["x", "gamma", "beta", "dy"].map(|t| case.get(t));
+        let [mut mean, mut variance] = [0, 1].map(|_| vec![f32::NAN; norm.channels]);
+        norm.statistics(&x, &mut mean, &mut variance);
+        case.check("mean", |m| m.copy_from_slice(&mean));
+        case.check("variance", |v| v.copy_from_slice(&variance));
+        let p = Parameters { mean: &mean, variance: &variance, gamma: &gamma, beta: &beta };
+        case.check("y", |y| norm.forward(&x, p, y));
+        let [mut dgamma, mut dbeta] = [0, 1].map(|_| vec![f32::NAN; norm.channels]);
+        case.check("dx", |dx| {
+            dx.copy_from_slice(&dy);
+            norm.backward(&x, p, dx, &mut dgamma, &mut dbeta);
+        });
+        case.check("dgamma", |d| d.copy_from_slice(&dgamma));
+        case.check("dbeta", |d| d.copy_from_slice(&dbeta));
+    });
+}
+
+#[test]
+fn max_pooling() {
+    with_case("max_pool", |case| {
+        let shape = case.shape("x");
+        let (planes, coarse) = (shape[0] * shape[1], spatial(&shape).map(|n| n / 2));
+        let (x, dy) = (case.get("x"), case.get("dy"));
+        let mut winner = vec![u8::MAX; dy.len()];
+        case.check("y", |y| max_pool::forward(planes, coarse, &x, y, &mut winner));
+        case.check("dx", |dx| max_pool::backward(planes, coarse, &dy, &winner, dx));
+    });
 }
 
 #[test]
