@@ -140,3 +140,38 @@ fn gradients_and_optimiser_steps_are_pytorchs() {
     }
     assert_close(&parameters, &read(&path("stepped.raw")), 1e-5);
 }
+
+/// The classic network's training pass: gradients through batch statistics, and the running statistics after it. Volumes
+/// are small, so that a biased running variance would show (by 1 in 1000).
+#[test]
+fn the_classic_networks_training_pass_is_pytorchs() {
+    use burn::module::Module;
+    use burn::tensor::{Tensor, TensorData};
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let model = model(classic());
+    model.export_pth(&path("model.pth"), weights::Overwrite::Refuse).unwrap();
+    let (input, slope) = (wave(2 * 8 * 8 * 8, 0.17), wave(2 * 8 * 4 * 4 * 4, 0.11));
+    write(&path("input.raw"), &input);
+    write(&path("slope.raw"), &slope);
+    peer(&python, &["classic_step"], folder.path());
+
+    let device = Device::flex().autodiff();
+    let network = model.architecture.build(&device).unwrap().with_parameters(&model.parameters);
+    let tensor = |values: Vec<f32>, shape: [usize; 5]| Tensor::<5>::from_data(TensorData::new(values, shape), &device);
+    let maps = network.forward(tensor(input, [2, 1, 8, 8, 8]));
+    let gradients = (maps * tensor(slope, [2, 8, 4, 4, 4])).sum().backward();
+    // sums over a thousand voxels through four normalisations
+    assert_close(&network.flat_gradients(&gradients), &read(&path("gradients.raw")), 1e-4);
+
+    let schema = ParameterSchema::of(&network);
+    let now = network.valid().flat_parameters();
+    let running: Vec<f32> =
+        schema.split(&now).filter(|(p, _)| !p.trainable).flat_map(|(_, values)| values.iter().copied()).collect();
+    let theirs = read(&path("running.raw"));
+    assert_eq!(running.len(), theirs.len());
+    for (ours, theirs) in running.iter().zip(&theirs) {
+        assert!((ours - theirs).abs() <= 1e-5 * (1e-2 + theirs.abs()), "{ours} where PyTorch has {theirs}");
+    }
+}

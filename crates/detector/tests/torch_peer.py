@@ -56,3 +56,13 @@ elif command == "step":  # one AdamW step on a given linear objective <maps, slo
     for _ in range(3):
         optimizer.step()
     write("stepped.raw", torch.cat([p.detach().flatten() for p in net.parameters()]))
+elif command == "classic_step":  # a training pass with the linear objective <maps, slope>
+    net = ClassicUNet((8, 16))
+    net.load_state_dict(torch.load(folder / "model.pth", weights_only=True), strict=False)
+    x, slope = read("input.raw", (2, 1, 8, 8, 8)), read("slope.raw", (2, 8, 4, 4, 4))
+    (nodule_logits(net.train()(x)) * slope).sum().backward()
+    parameters = dict(net.named_parameters())
+    state = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
+    gradients = [parameters[k].grad if k in parameters else torch.zeros_like(v) for k, v in state.items()]
+    write("gradients.raw", torch.cat([g.flatten() for g in gradients]))
+    write("running.raw", torch.cat([v.flatten() for k, v in state.items() if "running" in k]))

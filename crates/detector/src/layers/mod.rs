@@ -7,12 +7,16 @@ mod ops;
 mod packed;
 
 use burn::module::{Module, Param};
-use burn::tensor::module::conv3d as burn_conv3d;
+use burn::nn::BatchNorm;
+use burn::nn::conv::ConvTranspose3d;
+use burn::tensor::activation::relu;
+use burn::tensor::module::{batch_norm_train, conv3d as burn_conv3d};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor};
 
 use crate::device::is_cpu;
 
+pub(crate) use ops::KeptMemory;
 pub(crate) use packed::{PackedUnit, packed_up};
 
 /// Slope of the leaky ReLU for negative values, as in nnU-Net.
@@ -140,7 +144,63 @@ fn upsample2_axis(x: Tensor<5>, axis: usize) -> Tensor<5> {
 /// # Shapes
 /// `[n, c, 2d, 2h, 2w]` → `[n, 8c, d, h, w]`
 pub(crate) fn space_to_depth(x: Tensor<5>) -> Tensor<5> {
+    if is_cpu(&x.device()) {
+        return ops::space_to_depth(x);
+    }
     let [n, c, d, h, w] = x.dims();
     let (d, h, w) = (d / 2, h / 2, w / 2);
     x.reshape([n, c, d, 2, h, 2, w, 2]).permute([0, 1, 3, 5, 7, 2, 4, 6]).reshape([n, 8 * c, d, h, w])
+}
+
+/// Max-pooling (`torch.nn.MaxPool3d(2)`).
+///
+/// # Shapes
+/// `[n, c, 2d, 2h, 2w]` → `[n, c, d, h, w]`
+pub(crate) fn max_pool2(x: Tensor<5>) -> Tensor<5> {
+    if is_cpu(&x.device()) {
+        return ops::max_pool2(x);
+    }
+    let [n, c, d, h, w] = x.dims();
+    let (d, h, w) = (d / 2, h / 2, w / 2);
+    let cells: Tensor<8> = x.reshape([n, c, d, 2, h, 2, w, 2]);
+    let cells = cells.permute([0, 1, 2, 4, 6, 3, 5, 7]).reshape([n, c, d, h, w, 8]);
+    let pooled: Tensor<6> = cells.max_dim(5);
+    pooled.reshape([n, c, d, h, w])
+}
+
+/// The skip connection's channels, then those of a 2³ transposed convolution of stride 2 (`torch.nn.ConvTranspose3d`).
+///
+/// # Shapes
+/// `skip`: `[n, skip, 2d, 2h, 2w]`, `x`: `[n, in, d, h, w]` → `[n, skip + out, 2d, 2h, 2w]`
+pub(crate) fn up_beside(skip: Tensor<5>, up: &ConvTranspose3d, x: Tensor<5>) -> Tensor<5> {
+    match &up.bias {
+        Some(bias) if is_cpu(&x.device()) => ops::up_beside(skip, x, up.weight.val(), bias.val()),
+        _ => Tensor::cat(vec![skip, up.forward(x)], 1),
+    }
+}
+
+/// Batch normalisation (`torch.nn.BatchNorm3d`), then a ReLU. Where gradients are recorded it is by the batch's own
+/// statistics, towards which the running ones move: as in PyTorch, whose running variance is the unbiased one.
+///
+/// # Shapes
+/// `[n, channels, d, h, w]` → the same
+pub(crate) fn batch_norm_relu(norm: &BatchNorm, x: Tensor<5>) -> Tensor<5> {
+    if !x.device().is_autodiff() || !norm.training.is_enabled() {
+        return relu(norm.forward(x));
+    }
+    let [n, _, d, h, w] = x.dims();
+    let (gamma, beta) = (norm.gamma.val(), norm.beta.val());
+    let (y, mean, variance) = if is_cpu(&x.device()) {
+        ops::batch_norm_relu(x, gamma, beta, norm.epsilon as f32)
+    } else {
+        let result = batch_norm_train(x, gamma, beta, norm.epsilon);
+        (relu(result.output), result.mean, result.variance)
+    };
+    let count = (n * d * h * w) as f64;
+    let unbiased = variance * (count / (count - 1.0).max(1.0));
+    for (running, batch) in [(&norm.running_mean, mean), (&norm.running_var, unbiased)] {
+        let before = running.value_sync().to_device(&batch.device());
+        running.update((before * (1.0 - norm.momentum) + batch * norm.momentum).detach());
+    }
+    y
 }

@@ -6,11 +6,11 @@ mod packed;
 use burn::module::Module;
 use burn::nn::conv::{ConvTranspose3d, ConvTranspose3dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig};
-use burn::tensor::{Device, Tensor, activation::relu};
+use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::ArchitectureError;
-use crate::layers::Conv3d;
+use crate::layers::{Conv3d, batch_norm_relu, max_pool2, up_beside};
 
 pub(crate) use packed::{PackedClassic, Workspace};
 
@@ -71,7 +71,7 @@ impl ClassicUNet3d {
         }
         skips.pop();
         for ((up, block), skip) in self.up.iter().zip(&self.decoder).zip(skips).rev() {
-            x = block.forward(Tensor::cat(vec![skip, up.forward(x)], 1));
+            x = block.forward(up_beside(skip, up, x));
         }
         self.head.forward(x)
     }
@@ -97,17 +97,7 @@ impl DoubleConv {
     }
 
     fn forward(&self, x: Tensor<5>) -> Tensor<5> {
-        let x = relu(self.norm1.forward(self.conv1.forward(x)));
-        relu(self.norm2.forward(self.conv2.forward(x)))
+        let x = batch_norm_relu(&self.norm1, self.conv1.forward(x));
+        batch_norm_relu(&self.norm2, self.conv2.forward(x))
     }
-}
-
-/// `torch.nn.MaxPool3d(2)`.
-fn max_pool2(x: Tensor<5>) -> Tensor<5> {
-    let [n, c, d, h, w] = x.dims();
-    let (d, h, w) = (d / 2, h / 2, w / 2);
-    let cells: Tensor<8> = x.reshape([n, c, d, 2, h, 2, w, 2]);
-    let cells = cells.permute([0, 1, 2, 4, 6, 3, 5, 7]).reshape([n, c, d, h, w, 8]);
-    let pooled: Tensor<6> = cells.max_dim(5);
-    pooled.reshape([n, c, d, h, w])
 }

@@ -11,6 +11,7 @@ use super::examples::{Example, Place, Sampler, Sampling};
 use super::loss::LossTerms;
 use super::optimizer::{AdamW, AdamWConfig, cosine_rate};
 use crate::device::is_cpu;
+use crate::layers::KeptMemory;
 use crate::network::{Architecture, ArchitectureError, DetectionMaps, Network, ParameterSchema, host};
 use crate::plan::Plan;
 use crate::prepared::{PrepareError, PreparedScan};
@@ -161,6 +162,7 @@ pub struct Trainer<'a> {
     /// The network's structure; every pass puts the state's parameters into a copy.
     network: Network,
     state: TrainingState,
+    _memory: KeptMemory,
 }
 
 impl<'a> Trainer<'a> {
@@ -189,7 +191,7 @@ impl<'a> Trainer<'a> {
         // Scans may have been taken away since.
         state.mined.retain(|place| place.scan < scans.len());
         let sampler = Sampler::new(scans, &config.plan, &config.sampling);
-        Ok(Self { config, sampler, device, schema, network, state })
+        Ok(Self { config, sampler, device, schema, network, state, _memory: KeptMemory })
     }
 
     /// Where training stands.
