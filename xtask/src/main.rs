@@ -2,6 +2,7 @@
 //! place that installs anything. It knows no crate of the workspace, so it is compiled in a moment.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 
+mod bench;
 mod browser;
 mod check;
 mod command;
@@ -40,12 +41,8 @@ enum Command {
     Test,
     /// Formatting, lints, crate graph, documentation, licences, leftovers
     Check,
-    /// Measure the convolution kernels
-    Bench {
-        /// Arguments of crates/conv3d/examples/bench.rs
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<String>,
-    },
+    /// Measure convolutions and networks against Burn's own operations, PyTorch and OpenVINO
+    Bench(bench::Options),
     /// Measure how hard the phantoms are for a classical detector and for a U-Net
     Acceptance {
         /// Number of phantoms
@@ -83,7 +80,7 @@ fn run(command: Command) -> Result<()> {
         Command::Demo { quick } => programs::demo(&project, quick),
         Command::Test => test::run(&project),
         Command::Check => check::run(&project),
-        Command::Bench { arguments } => programs::bench(&project, &arguments),
+        Command::Bench(options) => bench::run(&project, &options),
         Command::Acceptance { scans, size, seed } => programs::acceptance(&project, scans, &size, seed),
         Command::Fuzz { seconds } => fuzz::run(&project, seconds),
     }

@@ -1,5 +1,5 @@
-//! A Python with the independent programs that the tests compare ours with (`peers.txt`), in a virtual environment
-//! under the target folder.
+//! A Python with the independent programs that ours is compared with: those of the tests (`peers.txt`) in a virtual
+//! environment under the target folder, and OpenVINO (`peers-bench.txt`) in a folder beside it that only benchmarks see.
 
 use std::env;
 use std::fs::{self, File};
@@ -13,13 +13,13 @@ use crate::project::Project;
 
 const PEERS: &str = include_str!("../peers.txt");
 const CUDA: &str = include_str!("../peers-cuda.txt");
+const BENCH: &str = include_str!("../peers-bench.txt");
 /// PyTorch's own index has a build for Linux without CUDA: a tenth of what PyPI's build needs.
 const CPU_INDEX: &str = "https://download.pytorch.org/whl/cpu";
 /// What the pinned numpy asks for.
 const MIN_PYTHON: (u32, u32) = (3, 11);
 
-/// The interpreter to use: `FEDNODULE_PYTHON`, or our own environment, made now unless it is there already. What pip
-/// says goes into a file, because other work goes on beside it.
+/// The interpreter to use: `FEDNODULE_PYTHON`, or our own environment, made now unless it is there already.
 pub(crate) fn install(project: &Project) -> Result<PathBuf> {
     if let Some(python) = env::var_os("FEDNODULE_PYTHON") {
         return Ok(python.into());
@@ -27,48 +27,80 @@ pub(crate) fn install(project: &Project) -> Result<PathBuf> {
     let folder = project.target.join("peers");
     let python =
         if cfg!(windows) { folder.join("Scripts").join("python.exe") } else { folder.join("bin").join("python") };
-    let stamp = folder.join("installed.txt");
-    let wanted = format!("{PEERS}{CUDA}");
-    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) && works(&python) {
-        return Ok(python);
-    }
-    let log = project.target.join("peers.log");
-    fill(&project.root.join("xtask"), &folder, &python, &log).with_context(|| {
-        let last = fs::read_to_string(&log).unwrap_or_default();
-        let last: Vec<&str> = last.lines().rev().take(3).collect();
-        format!("{} ends with {last:?}", log.display())
+    let works = || succeeds(Command::new(&python).args(["-c", "import numpy, SimpleITK, torch"]));
+    fill_once(&folder, &format!("{PEERS}{CUDA}"), works, |quietly| {
+        quietly(Command::new(system_python()?).args(["-m", "venv", "--clear"]).arg(&folder)).context(
+            "Python cannot make a virtual environment; on Debian and Ubuntu: sudo apt-get install --yes python3-venv",
+        )?;
+        let torch = PEERS.lines().find(|line| line.starts_with("torch==")).context("peers.txt names no torch")?;
+        let pip = || pip(project, &python);
+        let is_small = !cfg!(target_os = "linux")
+            || quietly(pip().args(["--retries=0", "--index-url", CPU_INDEX]).arg(format!("{torch}+cpu"))).is_ok();
+        if !is_small {
+            quietly(pip().args(["--requirement", "peers-cuda.txt"]))?;
+        }
+        quietly(pip().args(["--requirement", "peers.txt"]))
     })?;
-    fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))?;
     Ok(python)
 }
 
-fn fill(requirements: &Path, folder: &Path, python: &Path, log: &Path) -> Result<()> {
-    let log = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
-    let quietly = |command: &mut Command| -> Result<()> {
-        run(command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?))
+/// Where `python` finds OpenVINO, for `PYTHONPATH`. It shares the tests' PyTorch instead of a copy of gigabytes.
+pub(crate) fn install_openvino(project: &Project, python: &Path) -> Result<PathBuf> {
+    let folder = project.target.join("peers-bench");
+    let import = || {
+        let mut import = Command::new(python);
+        import.args(["-c", "import openvino"]);
+        import
     };
-    quietly(Command::new(system_python()?).args(["-m", "venv", "--clear"]).arg(folder)).context(
-        "Python cannot make a virtual environment; on Debian and Ubuntu: sudo apt-get install --yes python3-venv",
-    )?;
-    let pip = || {
-        let mut pip = Command::new(python);
-        pip.current_dir(requirements).args(["-m", "pip", "install", "--no-input", "--disable-pip-version-check"]);
-        pip.args(["--no-deps", "--only-binary=:all:", "--no-compile", "--progress-bar=off"]);
-        pip
-    };
-    let torch = PEERS.lines().find(|line| line.starts_with("torch==")).context("peers.txt names no torch")?;
-    let is_small = !cfg!(target_os = "linux")
-        || quietly(pip().args(["--retries=0", "--index-url", CPU_INDEX]).arg(format!("{torch}+cpu"))).is_ok();
-    if !is_small {
-        quietly(pip().args(["--requirement", "peers-cuda.txt"]))?;
+    // Whoever brings a Python may have installed it there.
+    if succeeds(&mut import()) {
+        return Ok(folder);
     }
-    quietly(pip().args(["--requirement", "peers.txt"]))?;
-    ensure!(works(python), "the peers are installed, but Python cannot import them");
-    Ok(())
+    let works = || succeeds(import().env("PYTHONPATH", &folder));
+    fill_once(&folder, BENCH, works, |quietly| {
+        if folder.exists() {
+            fs::remove_dir_all(&folder).with_context(|| format!("cannot empty {}", folder.display()))?;
+        }
+        quietly(pip(project, python).args(["--requirement", "peers-bench.txt", "--target"]).arg(&folder))
+    })?;
+    Ok(folder)
 }
 
-fn works(python: &Path) -> bool {
-    succeeds(Command::new(python).args(["-c", "import numpy, SimpleITK, torch"]))
+/// Installs with `fill`, unless `folder` holds what is `wanted` already. What pip says goes into a file beside the
+/// folder, because other work goes on at the same time.
+fn fill_once(
+    folder: &Path,
+    wanted: &str,
+    works: impl Fn() -> bool,
+    fill: impl FnOnce(&dyn Fn(&mut Command) -> Result<()>) -> Result<()>,
+) -> Result<()> {
+    let stamp = folder.join("installed.txt");
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) && works() {
+        return Ok(());
+    }
+    let path = folder.with_extension("log");
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
+    }
+    let log = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    let quietly =
+        |command: &mut Command| run(command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?));
+    fill(&quietly).with_context(|| {
+        let last = fs::read_to_string(&path).unwrap_or_default();
+        let last: Vec<&str> = last.lines().rev().take(3).collect();
+        format!("{} ends with {last:?}", path.display())
+    })?;
+    ensure!(works(), "{} is filled, but Python cannot import what it holds", folder.display());
+    fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))
+}
+
+/// Installs exactly what the requirements name.
+fn pip(project: &Project, python: &Path) -> Command {
+    let mut pip = Command::new(python);
+    pip.current_dir(project.root.join("xtask"));
+    pip.args(["-m", "pip", "install", "--no-input", "--disable-pip-version-check"]);
+    pip.args(["--no-deps", "--only-binary=:all:", "--no-compile", "--progress-bar=off"]);
+    pip
 }
 
 /// The machine's Python, if it is new enough.
@@ -112,7 +144,7 @@ mod tests {
 
     #[test]
     fn every_requirement_is_pinned() {
-        let mut lines = PEERS.lines().chain(CUDA.lines()).filter(|line| !line.starts_with('#'));
+        let mut lines = [PEERS, CUDA, BENCH].into_iter().flat_map(str::lines).filter(|line| !line.starts_with('#'));
         assert!(
             lines.all(|line| line
                 .split_once("==")

@@ -19,11 +19,6 @@ pub(crate) fn demo(project: &Project, quick: bool) -> Result<()> {
     run(demo.args(["--out", if quick { "runs/demo-quick" } else { "runs/demo" }]))
 }
 
-/// Speed of the convolution kernels.
-pub(crate) fn bench(project: &Project, arguments: &[String]) -> Result<()> {
-    run(example(project, "conv3d", "bench").args(arguments))
-}
-
 /// Difficulty of the phantoms, for a classical detector and for a U-Net that it trains.
 pub(crate) fn acceptance(project: &Project, scans: u32, size: &str, seed: u64) -> Result<()> {
     let folder = format!("runs/acceptance-{scans}-{size}-{seed}");

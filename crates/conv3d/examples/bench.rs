@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p conv3d --example bench [-- FILTER [SECONDS]]` prints, per layer, GFLOP/s of the forward pass,
 //! of each gradient and of all three together by the least wall time, and by CPU time, which other users of the machine
-//! disturb less. `bench_torch.py` beside this file runs PyTorch on the same layers in turn and prints the ratios.
+//! disturb less. `cargo xtask bench` compares with other programs.
 #![expect(clippy::print_stdout, reason = "the report is this program's output")]
 
 use std::hint::black_box;

@@ -1,5 +1,7 @@
 //! Where the arithmetic runs.
 
+use std::sync::LazyLock;
+
 use burn::tensor::Device;
 
 /// What the user asked for (`--device`).
@@ -71,7 +73,17 @@ fn gpu() -> Result<Device, DeviceError> {
     GPU.get_or_init(open).clone().ok_or(DeviceError::NotFound)
 }
 
-/// Is this Burn's CPU backend, for which our own kernels are written? (Equality ignores autodiff.)
+/// Is this Burn's CPU backend? (Equality ignores autodiff.)
 pub(crate) fn is_cpu(device: &Device) -> bool {
     *device == Device::flex()
+}
+
+/// Set to `off`, the CPU uses Burn's own operations: what benchmarks and tests compare the kernels with. One program runs
+/// one way from beginning to end, so that its results do not depend on when somebody asked.
+static KERNELS: LazyLock<bool> = LazyLock::new(|| std::env::var_os("FEDNODULE_KERNELS").is_none_or(|v| v != "off"));
+
+/// Do the layers run through our own kernels on this device? They do on the CPU, unless the environment variable
+/// `FEDNODULE_KERNELS` is `off`.
+pub fn has_kernels(device: &Device) -> bool {
+    is_cpu(device) && *KERNELS
 }

@@ -10,7 +10,7 @@ mod prepared;
 pub mod training;
 
 pub use burn::tensor::Device;
-pub use device::{ChosenDevice, DeviceChoice, DeviceError};
+pub use device::{ChosenDevice, DeviceChoice, DeviceError, has_kernels};
 pub use model::{Model, ModelError, Provenance};
 pub use network::{Architecture, ArchitectureError, Network, ParameterSchema};
 pub use plan::Plan;

@@ -119,3 +119,40 @@ fn an_overfitted_phantom_gives_its_nodules_back_in_world_coordinates() {
     let (found, total) = (found.count(), nodules.len());
     assert!(2 * found >= total && found > 0, "{found} of {total} nodules among the {total} strongest detections");
 }
+
+/// The kernels are the same mathematics as Burn's own operations, in another order of sums. A process runs one way only,
+/// so this test starts itself again without them.
+///
+/// Tolerances: f32 sums in another order differ by about 1e-7 of the loss, and AdamW's first steps, which are nearly the
+/// gradient's sign, carry that into the few parameters whose gradient is as small. Eight steps make it 1e-6 of the loss
+/// and 4e-5 of the way that the parameters went (AVX2); allowed is about ten times as much. A wrong gradient in one
+/// layer sends its parameters another way altogether.
+#[test]
+fn training_with_and_without_the_kernels_agrees() {
+    const RESULT: &str = "FEDNODULE_TEST_RESULT";
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(8);
+    let scans = [scan(folder.path(), &config.plan).0];
+    let (state, losses) = run(&config, &scans, start(&config), 8);
+    if let Some(path) = std::env::var_os(RESULT) {
+        assert!(!detector::has_kernels(&Device::flex()));
+        return std::fs::write(path, serde_json::to_vec(&(losses, state.parameters)).unwrap()).unwrap();
+    }
+    assert!(detector::has_kernels(&Device::flex()));
+
+    let path = folder.path().join("without.json");
+    let name = "training_with_and_without_the_kernels_agrees";
+    let mut without = std::process::Command::new(std::env::current_exe().unwrap());
+    without.args(["--exact", name]).env("FEDNODULE_KERNELS", "off").env(RESULT, &path);
+    let output = without.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let (other_losses, other): (Vec<f64>, Vec<f32>) = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+
+    for (ours, theirs) in losses.iter().zip(&other_losses) {
+        assert!((ours - theirs).abs() <= 1e-5 * theirs.abs(), "losses {losses:?} and {other_losses:?}");
+    }
+    let distance = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt();
+    let (apart, moved) = (distance(&state.parameters, &other), distance(&other, &start(&config).parameters));
+    assert!(apart <= 1e-3 * moved, "{apart} apart after moving by {moved}");
+    assert!(apart > 0.0, "the same bits: both ran through the same operations");
+}

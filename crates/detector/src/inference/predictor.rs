@@ -144,6 +144,17 @@ impl FederatedLungNodulePredictor {
         Ok(Self { runner, plan })
     }
 
+    /// The network's raw maps of one patch, as [`Network::forward`] describes them.
+    ///
+    /// # Shapes
+    /// `patch`: `[s, s, s]` with the plan's patch size `s`, normalised.
+    ///
+    /// # Panics
+    /// When the patch has another size.
+    pub fn patch_maps(&self, patch: Vec<f32>) -> Vec<f32> {
+        self.runner.forward(patch)
+    }
+
     /// Finds nodules. `observer` hears of every step and can stop the work.
     pub fn predict(
         &self,

@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::device::is_cpu;
+use crate::device::has_kernels;
 use crate::network::{Network, PackedNetwork, host};
 
 /// A network ready for tiles of one size.
@@ -24,7 +24,7 @@ impl Runner {
     pub(crate) fn new(network: Network, side: usize, device: &Device) -> Self {
         let network = network.valid();
         let kind =
-            if is_cpu(device) { Kind::Packed(network.packed(side)) } else { Kind::Framework(network, device.clone()) };
+            if has_kernels(device) { Kind::Packed(network.packed(side)) } else { Kind::Framework(network, device.clone()) };
         Self { side, kind }
     }
 

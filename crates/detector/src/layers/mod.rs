@@ -14,7 +14,7 @@ use burn::tensor::module::{batch_norm_train, conv3d as burn_conv3d};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor};
 
-use crate::device::is_cpu;
+use crate::device::has_kernels;
 
 pub(crate) use ops::KeptMemory;
 pub(crate) use packed::{PackedUnit, packed_up};
@@ -53,7 +53,7 @@ impl Conv3d {
     /// `[n, in, d, h, w]` → `[n, out, ⌈d/stride⌉, ⌈h/stride⌉, ⌈w/stride⌉]`
     pub(crate) fn forward(&self, x: Tensor<5>) -> Tensor<5> {
         let padding = self.weight.dims()[2] / 2;
-        if is_cpu(&x.device()) {
+        if has_kernels(&x.device()) {
             ops::conv3d(x, self.weight.val(), self.bias.val(), ops::Stride(self.stride, padding))
         } else {
             let options = ConvOptions::new([self.stride; 3], [padding; 3], [1; 3], 1);
@@ -87,7 +87,7 @@ impl GroupNorm {
     /// # Shapes
     /// `[n, channels, d, h, w]` → the same
     pub(crate) fn forward(&self, x: Tensor<5>) -> Tensor<5> {
-        if is_cpu(&x.device()) {
+        if has_kernels(&x.device()) {
             let o = ops::GroupNormAct {
                 groups: self.groups,
                 epsilon: NORM_EPSILON as f32,
@@ -120,7 +120,7 @@ pub(crate) fn activate(x: Tensor<5>) -> Tensor<5> {
 /// # Shapes
 /// `[n, c, d, h, w]` → `[n, c, 2d, 2h, 2w]`
 pub(crate) fn upsample2(x: Tensor<5>) -> Tensor<5> {
-    if is_cpu(&x.device()) {
+    if has_kernels(&x.device()) {
         return ops::upsample2(x);
     }
     (2..5).fold(x, upsample2_axis)
@@ -144,7 +144,7 @@ fn upsample2_axis(x: Tensor<5>, axis: usize) -> Tensor<5> {
 /// # Shapes
 /// `[n, c, 2d, 2h, 2w]` → `[n, 8c, d, h, w]`
 pub(crate) fn space_to_depth(x: Tensor<5>) -> Tensor<5> {
-    if is_cpu(&x.device()) {
+    if has_kernels(&x.device()) {
         return ops::space_to_depth(x);
     }
     let [n, c, d, h, w] = x.dims();
@@ -157,7 +157,7 @@ pub(crate) fn space_to_depth(x: Tensor<5>) -> Tensor<5> {
 /// # Shapes
 /// `[n, c, 2d, 2h, 2w]` → `[n, c, d, h, w]`
 pub(crate) fn max_pool2(x: Tensor<5>) -> Tensor<5> {
-    if is_cpu(&x.device()) {
+    if has_kernels(&x.device()) {
         return ops::max_pool2(x);
     }
     let [n, c, d, h, w] = x.dims();
@@ -174,7 +174,7 @@ pub(crate) fn max_pool2(x: Tensor<5>) -> Tensor<5> {
 /// `skip`: `[n, skip, 2d, 2h, 2w]`, `x`: `[n, in, d, h, w]` → `[n, skip + out, 2d, 2h, 2w]`
 pub(crate) fn up_beside(skip: Tensor<5>, up: &ConvTranspose3d, x: Tensor<5>) -> Tensor<5> {
     match &up.bias {
-        Some(bias) if is_cpu(&x.device()) => ops::up_beside(skip, x, up.weight.val(), bias.val()),
+        Some(bias) if has_kernels(&x.device()) => ops::up_beside(skip, x, up.weight.val(), bias.val()),
         _ => Tensor::cat(vec![skip, up.forward(x)], 1),
     }
 }
@@ -190,7 +190,7 @@ pub(crate) fn batch_norm_relu(norm: &BatchNorm, x: Tensor<5>) -> Tensor<5> {
     }
     let [n, _, d, h, w] = x.dims();
     let (gamma, beta) = (norm.gamma.val(), norm.beta.val());
-    let (y, mean, variance) = if is_cpu(&x.device()) {
+    let (y, mean, variance) = if has_kernels(&x.device()) {
         ops::batch_norm_relu(x, gamma, beta, norm.epsilon as f32)
     } else {
         let result = batch_norm_train(x, gamma, beta, norm.epsilon);
