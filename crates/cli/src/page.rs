@@ -42,7 +42,9 @@ pub(crate) fn localised(command: Command, language: Language) -> Command {
             let help = text(&format!("{name}.{}", arg.get_id()));
             let heading = if arg.is_positional() { word("arguments") } else { word("options") };
             let help = StyledStr::from(format!("{help}{}", choices(&arg, word("default"), word("choices"), language)));
-            arg.help(help).help_heading(heading).hide_default_value(true).hide_possible_values(true)
+            let arg = arg.help(help).help_heading(heading);
+            // clap allows these of options with a value only.
+            if arg.get_action().takes_values() { arg.hide_default_value(true).hide_possible_values(true) } else { arg }
         })
         .mut_subcommands(|subcommand| localised(subcommand, language))
 }

@@ -23,8 +23,11 @@ impl Runner {
     /// For tiles of `side`³ voxels.
     pub(crate) fn new(network: Network, side: usize, device: &Device) -> Self {
         let network = network.valid();
-        let kind =
-            if has_kernels(device) { Kind::Packed(network.packed(side)) } else { Kind::Framework(network, device.clone()) };
+        let kind = if has_kernels(device) {
+            Kind::Packed(network.packed(side))
+        } else {
+            Kind::Framework(network, device.clone())
+        };
         Self { side, kind }
     }
 
