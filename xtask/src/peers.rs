@@ -58,10 +58,8 @@ pub(crate) fn install_openvino(project: &Project, python: &Path) -> Result<PathB
     }
     let works = || succeeds(import().env("PYTHONPATH", &folder));
     fill_once(&folder, BENCH, works, |quietly| {
-        if folder.exists() {
-            fs::remove_dir_all(&folder).with_context(|| format!("cannot empty {}", folder.display()))?;
-        }
-        quietly(pip(project, python).args(["--requirement", "peers-bench.txt", "--target"]).arg(&folder))
+        // Upgrading replaces what an earlier version of the requirements has left there.
+        quietly(pip(project, python).args(["--upgrade", "--requirement", "peers-bench.txt", "--target"]).arg(&folder))
     })?;
     Ok(folder)
 }

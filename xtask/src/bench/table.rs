@@ -20,7 +20,7 @@ pub(super) fn heading(machine: &Value, threads: u32, versions: &[String]) -> Str
     let versions = if versions.is_empty() { String::new() } else { format!(", {}", versions.join(", ")) };
     format!(
         "{}, {} of {} processors{versions}{load}\n\
-         @ is the side of a patch; gradients: forward and all gradients; fastest round, milliseconds\n\n{:30}{}   {}  of sgemm   goals",
+         @ is the side of a patch; gradients: forward and all gradients; fastest round, milliseconds\n\n{:34}{}   {}  of sgemm   goals",
         text("cpu"),
         threads,
         machine["logical_cpus"],
@@ -35,7 +35,7 @@ pub(super) fn times(row: &Row) -> String {
     let milliseconds = SHOWN.map(|c| number(row.least(c).map(|s| 1e3 * s), 10, 1)).concat();
     let ratio = |other, width| number(row.value(Measure::TimeOver(other)), width, 2);
     format!(
-        "{:30}{milliseconds}   {}{}{}{}{}   {}",
+        "{:34}{milliseconds}   {}{}{}{}{}   {}",
         row.task.to_string(),
         ratio(Contender::Flex, 14),
         ratio(Contender::PyTorch, 9),
