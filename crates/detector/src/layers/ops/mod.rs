@@ -17,6 +17,7 @@ use conv3d::ConvShape;
 use conv3d::group_norm::GroupNorm;
 
 use batch_norm::{BatchNormReluBackward, Statistics};
+pub(crate) use buffers::KeptMemory;
 use buffers::{array, dense, dims, recycle, tensor, values};
 use resample::{MaxPool2Backward, SpaceToDepthBackward, UpBesideBackward, Upsample2Backward};
 
@@ -388,5 +389,3 @@ pub(super) fn up_beside(skip: Tensor<5>, x: Tensor<5>, weight: Tensor<5>, bias: 
         bias.into_dispatch(),
     ))
 }
-
-pub(crate) use buffers::KeptMemory;
