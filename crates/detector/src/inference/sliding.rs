@@ -16,7 +16,7 @@ const CELL: usize = 2;
 
 /// As many voxels are in the network at the same time, which bounds its memory whatever the number of cores; large tiles
 /// keep the cores busy by themselves.
-const VOXELS_TOGETHER: usize = 2 * 96 * 96 * 96;
+const VOXELS_TOGETHER: usize = 2 * 128 * 128 * 128;
 
 /// Maps of a whole scan, of either network.
 pub(crate) enum ScanMaps {
