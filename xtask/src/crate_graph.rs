@@ -26,6 +26,9 @@ struct Uses {
     dev: BTreeSet<String>,
 }
 
+/// What takes minutes to compile: crates that reach this one are compiled in the release profile only.
+const HEAVY: &str = "detector";
+
 /// The workspace's crates.
 pub(crate) struct CrateGraph {
     uses: BTreeMap<String, Uses>,
@@ -52,6 +55,12 @@ impl CrateGraph {
             graph.uses.insert(name.to_owned(), uses);
         }
         Ok(graph)
+    }
+
+    /// The crates that reach [`HEAVY`], and the others. Whoever compiles one of the former names all of them: features
+    /// follow from the packages that are named, and with other features Burn would be compiled once more.
+    pub(crate) fn heavy_and_light(&self) -> (Vec<&str>, Vec<&str>) {
+        self.names().partition(|name| self.reaches(name, HEAVY))
     }
 
     /// All crates, in alphabetical order.

@@ -1,10 +1,12 @@
 //! Commands that build one program and run it.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
 
 use crate::command::run;
+use crate::crate_graph::CrateGraph;
 use crate::project::Project;
 
 /// The whole job of the platform. The program itself knows what that is.
@@ -23,11 +25,15 @@ pub(crate) fn demo(project: &Project, quick: bool) -> Result<()> {
 pub(crate) fn acceptance(project: &Project, scans: u32, size: &str, seed: u64) -> Result<()> {
     let folder = format!("runs/acceptance-{scans}-{size}-{seed}");
     let arguments = [&scans.to_string(), size, &seed.to_string(), &folder];
-    run(example(project, "workflow", "acceptance").current_dir(&project.root).args(arguments))
+    run(Command::new(example(project, "acceptance")?).current_dir(&project.root).args(arguments))
 }
 
-fn example(project: &Project, package: &str, name: &str) -> Command {
-    let mut command = project.cargo();
-    command.args(["run", "--release", "--package", package, "--example", name, "--"]);
-    command
+/// Builds an example of one of the big crates; the program.
+pub(crate) fn example(project: &Project, name: &str) -> Result<PathBuf> {
+    let graph = CrateGraph::of(&project.metadata)?;
+    let (heavy, _) = graph.heavy_and_light();
+    let packages = heavy.into_iter().flat_map(|package| ["--package", package]);
+    run(project.cargo().args(["build", "--release", "--example", name]).args(packages))?;
+    let program = project.target.join("release").join("examples").join(name);
+    Ok(program.with_extension(std::env::consts::EXE_EXTENSION))
 }

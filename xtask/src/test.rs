@@ -14,9 +14,6 @@ use crate::project::Project;
 use crate::report::{Report, is_ci};
 use crate::{browser, check, peers};
 
-/// What takes minutes to compile: crates that reach this one are tested in the release profile.
-const HEAVY: &str = "detector";
-
 /// `cargo xtask test`.
 pub(crate) fn run(project: &Project) -> Result<()> {
     let mut report = Report::default();
@@ -53,7 +50,7 @@ pub(crate) fn run(project: &Project) -> Result<()> {
     });
 
     let graph = CrateGraph::of(&project.metadata)?;
-    let (heavy, light): (Vec<&str>, Vec<&str>) = graph.names().partition(|name| graph.reaches(name, HEAVY));
+    let (heavy, light) = graph.heavy_and_light();
     for (title, profile, crates) in [
         ("tests with overflow checks and debug assertions", None, light),
         ("tests of what is built on the neural network, as released", Some("--release"), heavy),

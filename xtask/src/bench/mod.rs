@@ -20,8 +20,8 @@ use serde_json::{Value, json};
 
 use self::task::{Contender, Measure, Task};
 use self::worker::Worker;
-use crate::command::run as run_command;
 use crate::peers;
+use crate::programs::example;
 use crate::project::Project;
 
 /// What the caller decides.
@@ -97,7 +97,6 @@ struct Bench {
 
 /// Measures, prints, and fails only where nothing could be measured: a slow time is a result.
 pub(crate) fn run(project: &Project, options: &Options) -> Result<()> {
-    run_command(project.cargo().args(["build", "--release", "--package", "detector", "--example", "bench_worker"]))?;
     let mut bench = Bench::prepare(project, options.threads)?;
     let machine = machine::describe();
     let versions = bench.versions();
@@ -162,9 +161,8 @@ impl Bench {
                 None
             }
         };
-        let binary = project.target.join("release").join("examples").join("bench_worker");
         Ok(Self {
-            binary: binary.with_extension(std::env::consts::EXE_EXTENSION),
+            binary: example(project, "bench_worker")?,
             script: project.root.join("xtask").join("bench_worker.py"),
             python,
             folder,
