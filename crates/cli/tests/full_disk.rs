@@ -1,6 +1,7 @@
 //! Every command that writes, on a disk that is too small: what is said, and that nothing half-written stays behind.
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test: it fails by panicking")]
+#![expect(clippy::print_stdout, reason = "says what it skips")]
 #![expect(dead_code, reason = "each test file uses its part of the common helpers")]
 
 mod common;

@@ -2,6 +2,7 @@
 //! (Mesa's llvmpipe): `cargo test --release -p detector --features gpu --test gpu`.
 #![cfg(feature = "gpu")]
 #![expect(clippy::unwrap_used, reason = "a test: it fails by panicking")]
+#![expect(clippy::print_stdout, reason = "says what it skips")]
 
 use std::ops::ControlFlow;
 

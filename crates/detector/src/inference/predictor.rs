@@ -144,7 +144,7 @@ impl FederatedLungNodulePredictor {
         Ok(Self { runner, plan })
     }
 
-    /// The network's raw maps of one patch, as [`Network::forward`] describes them.
+    /// The network's raw maps of one patch, as [`crate::Network::forward`] describes them.
     ///
     /// # Shapes
     /// `patch`: `[s, s, s]` with the plan's patch size `s`, normalised.
