@@ -203,7 +203,7 @@ pub fn write_dataset(
         summary.nodules += nodules;
         summary.excluded += excluded;
         let readme = folder.join("README.txt");
-        std::fs::write(&readme, README).map_err(io_error(&readme))?;
+        write_whole(&readme, README.as_bytes())?;
     }
     Ok(summary)
 }
@@ -255,11 +255,21 @@ fn write_scan(folder: &Path, spec: &PhantomSpec, uid: &str, scan: usize) -> Resu
     let truth = Truth { spec: *spec, nodules, excluded };
     let text = serde_json::to_vec(&truth).map_err(|e| io_error(&truth_path)(e.into()))?;
     let unfinished = truths.join(format!("{uid}.json.tmp"));
-    std::fs::write(&unfinished, text).map_err(io_error(&unfinished))?;
+    write_whole(&unfinished, &text)?;
     std::fs::rename(&unfinished, &truth_path).map_err(io_error(&truth_path))?;
-    // The header is written last: where it is, the scan is complete.
-    metaimage::write(&header, &volume, Compression::None)?;
+    // The header is written last: where it is, the scan is complete. Without it the truth is of no use.
+    metaimage::write(&header, &volume, Compression::None).inspect_err(|_| remove(&truth_path))?;
     Ok((truth, false))
+}
+
+/// Writes a file, of which nothing stays when the disk is full.
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), PhantomError> {
+    std::fs::write(path, bytes).inspect_err(|_| remove(path)).map_err(io_error(path))
+}
+
+/// After a failure, which is told whether or not this works.
+fn remove(path: &Path) {
+    let _ = std::fs::remove_file(path);
 }
 
 /// The truth of a scan that is on disk completely.

@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::io;
 
-use detector::{DeviceError, ModelError};
+use detector::{DeviceError, ModelError, PrepareError};
 use imaging::luna16::{DatasetError, TableError};
 use imaging::metaimage::{MetaImageError, Problem};
 use phantom::PhantomError;
@@ -186,6 +186,9 @@ fn site(error: &SiteError) -> Failure {
     match error {
         SiteError::Folder { source, .. } => folder(source),
         SiteError::Table { source, .. } => table(source),
+        SiteError::Scan { source: PrepareError::Scan(error), .. } => image(error),
+        // The working copy is ours: trouble with it is not the site's folder.
+        SiteError::Scan { source: PrepareError::Io { source, .. }, .. } => writing(source),
         _ => Failure::new(FailureKind::Input, Message::AdviceSite),
     }
 }
