@@ -5,11 +5,14 @@
 //! disturb less. `cargo xtask bench` compares with other programs.
 #![expect(clippy::print_stdout, reason = "the report is this program's output")]
 
+mod measure;
+
 use std::hint::black_box;
 use std::time::Instant;
 
 use conv3d::group_norm::GroupNorm;
 use conv3d::{ConvShape, backward_data, backward_weight, forward, space_to_depth, upsample};
+use measure::{cpu_time, values};
 
 /// `in>out@size k3 s1`.
 struct Layer(usize, usize, usize, usize, usize);
@@ -131,23 +134,4 @@ fn time(budget: f64, mut f: impl FnMut()) -> (f64, f64) {
         calls += 1;
     }
     (least, (cpu_time() - cpu) / f64::from(calls))
-}
-
-/// CPU seconds of this process, to the nanosecond, where `/proc` has them.
-fn cpu_time() -> f64 {
-    let of = |path: std::path::PathBuf| {
-        let text = std::fs::read_to_string(path).ok()?;
-        text.split(' ').next()?.parse::<f64>().ok()
-    };
-    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return f64::NAN };
-    1e-9 * tasks.flatten().filter_map(|t| of(t.path().join("schedstat"))).sum::<f64>()
-}
-
-fn values(len: usize) -> Vec<f32> {
-    let mut state = 0x9E37_79B9u32;
-    let step = |_| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1u32 << 24) as f32 - 0.5
-    };
-    (0..len).map(step).collect()
 }

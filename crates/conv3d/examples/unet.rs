@@ -4,11 +4,14 @@
 //! U-Net of widths 16, 32, 64, 128 (1.40 M parameters) over SIDE³ voxels (96), and the share of every kind of layer.
 #![expect(clippy::print_stdout, reason = "the report is this program's output")]
 
+mod measure;
+
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use conv3d::inference::{Activations, Conv, Finish};
 use conv3d::{ConvShape, transposed};
+use measure::{cpu_time, values};
 
 const WIDTHS: [usize; 4] = [16, 32, 64, 128];
 
@@ -145,23 +148,4 @@ fn conv(inputs: usize, outputs: usize, kernel: usize, input: [usize; 3]) -> Conv
     let w: Vec<f32> =
         values(shape.weight_len()).iter().map(|v| v * (12.0 / (inputs * kernel.pow(3)) as f32).sqrt()).collect();
     Conv::new(&shape, &w, &values(outputs))
-}
-
-/// CPU seconds of this process, to the nanosecond, where `/proc` has them.
-fn cpu_time() -> f64 {
-    let of = |path: std::path::PathBuf| {
-        let text = std::fs::read_to_string(path).ok()?;
-        text.split(' ').next()?.parse::<f64>().ok()
-    };
-    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return f64::NAN };
-    1e-9 * tasks.flatten().filter_map(|t| of(t.path().join("schedstat"))).sum::<f64>()
-}
-
-fn values(len: usize) -> Vec<f32> {
-    let mut state = 0x9E37_79B9u32;
-    let step = |_| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1u32 << 24) as f32 - 0.5
-    };
-    (0..len).map(step).collect()
 }
