@@ -20,9 +20,10 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use crate::clock::Moment;
 
-const SCHEMA: &str = include_str!("schema.sql");
-/// The version of [`SCHEMA`], kept in SQLite's `user_version`.
-const SCHEMA_VERSION: i64 = 1;
+/// What makes the database, step by step; how many were taken is kept in SQLite's `user_version`. A step that somebody may
+/// have taken is never changed: the next one goes on from it.
+const STEPS: &[&str] = &[include_str!("schema/1_accounts.sql")];
+const SCHEMA_VERSION: i64 = STEPS.len() as i64;
 
 /// Why the stored data cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -189,10 +190,10 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StorageError>
     if found > SCHEMA_VERSION {
         return Err(StorageError::Newer { path: path.to_owned(), found });
     }
-    if found == 0 {
-        transaction.execute_batch(SCHEMA)?;
-        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    for step in STEPS.iter().skip(usize::try_from(found).unwrap_or_default()) {
+        transaction.execute_batch(step)?;
     }
+    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     Ok(transaction.commit()?)
 }
 
