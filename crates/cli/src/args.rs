@@ -18,6 +18,8 @@ pub(crate) struct Arguments {
     pub(crate) lang: Option<Language>,
     #[arg(long, global = true, display_order = 980)]
     pub(crate) json: bool,
+    #[arg(long, global = true, display_order = 985)]
+    pub(crate) supervised: bool,
     #[command(subcommand)]
     pub(crate) job: Job,
 }
@@ -87,6 +89,10 @@ pub(crate) struct Train {
     pub(crate) min_lung_ml: u32,
     #[arg(long, value_name = "RATE", default_value = "0.001")]
     pub(crate) learning_rate: f64,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) min_sites: Option<u32>,
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=2_592_000))]
+    pub(crate) round_deadline: Option<u32>,
     #[arg(long, value_name = "S", default_value = "0")]
     pub(crate) seed: u64,
     #[arg(long, value_name = "TEXT")]

@@ -47,10 +47,13 @@ pub(crate) struct ErrorRecord {
     advice: String,
 }
 
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Console {
     pub(crate) language: Language,
     /// One JSON document on standard output instead of text.
     pub(crate) json: bool,
+    /// One JSON object a line on standard error instead of text; see [`crate::supervised`].
+    pub(crate) supervised: bool,
 }
 
 impl Console {
@@ -60,27 +63,43 @@ impl Console {
 
     /// A line for a person who watches.
     pub(crate) fn note(&self, message: Message<'_>) {
-        to_stderr(&self.text(message));
+        let text = self.text(message);
+        if self.supervised { self.event(&json!({ "event": "note", "text": text })) } else { to_stderr(&text) }
+    }
+
+    /// Something that a supervisor hears of, and nobody else.
+    pub(crate) fn event(&self, event: &impl Serialize) {
+        if self.supervised {
+            // Our own plain data: nothing in it cannot be written.
+            to_stderr(&serde_json::to_string(event).unwrap_or_default());
+        }
     }
 
     /// Says where the arithmetic runs, and why not on a GPU where one was looked for.
     pub(crate) fn device(&self, chosen: &ChosenDevice) {
         let device = chosen.name.to_uppercase();
-        match &chosen.fallback {
-            None => self.note(Message::RunsOn { device: &device }),
-            Some(error) => {
-                let reason = self.text(match error {
-                    DeviceError::NotBuilt => Message::GpuNotBuilt,
-                    DeviceError::NotFound => Message::GpuNotFound,
-                });
-                self.note(Message::RunsOnInstead { device: &device, reason: &reason });
+        let reason = chosen.fallback.as_ref().map(|error| {
+            self.text(match error {
+                DeviceError::NotBuilt => Message::GpuNotBuilt,
+                DeviceError::NotFound => Message::GpuNotFound,
+            })
+        });
+        match &reason {
+            _ if self.supervised => {
+                self.event(&json!({ "event": "device", "name": device, "fallback": reason }));
             }
+            None => self.note(Message::RunsOn { device: &device }),
+            Some(reason) => self.note(Message::RunsOnInstead { device: &device, reason }),
         }
     }
 
     /// A line for a person who watches, marked as something to look at.
     pub(crate) fn warn(&self, text: &str) {
-        to_stderr(&self.labelled(Message::Warning, text));
+        if self.supervised {
+            self.event(&json!({ "event": "warning", "text": text }));
+        } else {
+            to_stderr(&self.labelled(Message::Warning, text));
+        }
     }
 
     /// The result of the command: `document` for machines, or else `text`.
@@ -125,6 +144,10 @@ impl Console {
 
     /// Says what went wrong and what to do, on standard error.
     pub(crate) fn complain(&self, record: &ErrorRecord) {
+        if self.supervised {
+            self.event(&Event { event: "error", content: record });
+            return;
+        }
         to_stderr(&self.labelled(Message::Failed, &record.message));
         to_stderr(&self.labelled(Message::Advice, &record.advice));
     }
@@ -166,14 +189,22 @@ impl Console {
 
     /// A progress bar on standard error; hidden where nobody watches.
     pub(crate) fn bar(&self) -> ProgressBar {
-        let target =
-            if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let watched = io::stderr().is_terminal() && !self.supervised;
+        let target = if watched { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(0), target);
         let style = ProgressStyle::with_template("{spinner} {msg} {wide_bar} {pos}/{len} {elapsed}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.enable_steady_tick(Duration::from_millis(200));
         bar
     }
+}
+
+/// An event with the fields of something else.
+#[derive(Serialize)]
+struct Event<'a, T> {
+    event: &'static str,
+    #[serde(flatten)]
+    content: &'a T,
 }
 
 /// A table whose columns stand below each other in a terminal, numbers to the right.

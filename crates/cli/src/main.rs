@@ -7,6 +7,7 @@ mod commands;
 mod console;
 mod interrupt;
 mod page;
+mod supervised;
 
 use std::process::ExitCode;
 
@@ -19,7 +20,8 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     // Needed before the arguments are understood: help and complaints about them are in this language, too.
     let language = page::language(&words);
-    let console = Console { language, json: words.iter().any(|word| word == "--json") };
+    let has = |flag: &str| words.iter().any(|word| word == flag);
+    let console = Console { language, json: has("--json"), supervised: has("--supervised") };
     let parsed = page::localised(Arguments::command(), language)
         .try_get_matches()
         .and_then(|matches| Arguments::from_arg_matches(&matches));

@@ -83,6 +83,9 @@ fn one_scan_gives_all_files_and_one_object() {
         for (axis, origin) in [-150.0, -120.0, -300.0].into_iter().enumerate() {
             assert!((origin + 2.5 * voxel(axis) - world(axis)).abs() < 1e-9);
         }
+        // The chest's middle is at voxel 64; LPS: what is left of it in the file is the patient's right.
+        let side = &detection["lung"];
+        assert!(side.is_null() || (side == "right") == (voxel(0) < 64.0), "{detection}");
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -129,4 +130,79 @@ fn a_site_without_nodules_is_named_and_too_few_sites_are_refused() {
     let run = fednodule(["train", "--out", &text(&out), "--site", &site, "--annotations", &text(&table)]);
     assert_eq!(run.code, Some(3), "{run:?}");
     assert!(run.stderr.contains("seriesuid"), "{run:?}");
+}
+
+/// The lines on standard error, which are nothing but events.
+fn events(stderr: &str) -> Vec<Value> {
+    stderr.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
+}
+
+fn named<'a>(events: &'a [Value], name: &str) -> Vec<&'a Value> {
+    events.iter().filter(|event| event["event"] == name).collect()
+}
+
+/// A supervised session hears `suspend`, goes on, hears that its supervisor has died, goes on, and hears `cancel`.
+#[test]
+fn a_supervisor_hears_events_and_commands_the_session() {
+    let out = tempfile::tempdir().unwrap();
+    let supervise = |arguments: &mut Command, command: Option<&[u8]>, at: &str| {
+        arguments.arg("--supervised");
+        arguments.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = arguments.spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let mut said = String::new();
+        for line in lines.by_ref() {
+            said = format!("{said}{line}\n");
+            if line.contains(at) {
+                break;
+            }
+        }
+        // Dropped here: the end of its input.
+        let mut input = child.stdin.take().unwrap();
+        if let Some(command) = command {
+            input.write_all(command).unwrap();
+        } else {
+            drop(input);
+        }
+        said.extend(lines.map(|line| line + "\n"));
+        let mut run: Run = child.wait_with_output().unwrap().into();
+        run.stderr = said;
+        run
+    };
+    let run = supervise(&mut train(out.path()), Some(b"suspend\n"), "site_trained");
+    assert_eq!(run.code, Some(130), "{run:?}");
+    assert_eq!(run.json()["outcome"], "suspended");
+    let told = events(&run.stderr);
+    assert_eq!(named(&told, "device")[0]["name"], "CPU");
+    assert_eq!(named(&told, "preparing").last().unwrap()["total"], 1);
+    let ready = named(&told, "site_ready");
+    assert!(ready.len() == 2 && ready[0]["site"] == "A" && ready[0]["nodules"].as_u64().unwrap() > 0, "{ready:?}");
+    assert!(named(&told, "site_progress").iter().any(|event| event["done"].as_u64() > Some(0)), "{told:?}");
+
+    let resume = || {
+        let mut command = program();
+        command.args(["train", "--json", "--resume", "1", "--out", &text(out.path()), "--device", "cpu"]);
+        command
+    };
+    let run = supervise(&mut resume(), None, "site_trained");
+    assert_eq!(run.code, Some(130), "{run:?}");
+    let run = supervise(&mut resume(), Some(b"cancel\n"), "site_started");
+    assert_eq!((run.code, &run.json()["outcome"]), (Some(1), &Value::from("failed")), "{run:?}");
+    assert_eq!(named(&events(&run.stderr), "session_failed").len(), 1, "{run:?}");
+    let again: Run = resume().output().unwrap().into();
+    assert_eq!(again.json()["outcome"], "failed", "a cancelled session went on: {again:?}");
+}
+
+#[test]
+fn minimum_and_deadline_are_the_sessions() {
+    let out = tempfile::tempdir().unwrap();
+    for (minimum, words) in [("3", "--min-sites"), ("0", "1..=1000")] {
+        let refused: Run = train(out.path()).args(["--min-sites", minimum]).output().unwrap().into();
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        assert!(refused.stderr.contains(words), "{refused:?}");
+    }
+    assert!(!out.path().join("sessions").exists(), "a session that cannot start left traces");
+    let run: Run = train(out.path()).args(["--min-sites", "1", "--round-deadline", "600"]).output().unwrap().into();
+    let config = &run.json()["session"]["config"];
+    assert_eq!((&config["minimum_sites"], &config["round_deadline_s"]), (&1.into(), &600.into()), "{config}");
 }

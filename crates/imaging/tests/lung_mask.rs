@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use imaging::lung_mask::{LungMask, LungMaskConfig, LungSource, lung_mask};
+use imaging::lung_mask::{LungMask, LungMaskConfig, LungSide, LungSource, lung_mask};
 use imaging::resample::resample_isotropic;
 use imaging::{Geometry, Volume, luna16, metaimage};
 
@@ -79,6 +79,12 @@ fn both_lungs_are_found_whatever_the_grid() {
         assert_eq!(found.mask.geometry(), volume.geometry());
         assert_eq!(at_world(&found, [-70.0, 0.0, 0.0]), LungMask::RIGHT);
         assert_eq!(at_world(&found, [70.0, 0.0, 0.0]), LungMask::LEFT);
+        let lung = |point| found.lung_at(volume.geometry().index_from_world(point));
+        assert_eq!(lung([-70.0, 10.0, -3.0]), Some(LungSide::Right));
+        assert_eq!(lung([70.0, 10.0, -3.0]), Some(LungSide::Left));
+        assert_eq!(lung([0.0, 134.0, 0.0]), None, "the table lies in no lung");
+        assert_eq!(lung([-1e6, 0.0, 0.0]), None, "nothing lies outside the scan");
+        assert_eq!(lung([f64::NAN; 3]), None);
         assert_eq!(at_world(&found, [0.0, 0.0, 130.0]), 0, "the trachea is not lung");
         assert_eq!(at_world(&found, [0.0, 134.0, 0.0]), 0, "the table's foam is not lung");
         // A nodule at the pleura lies within the rim of 9 mm, but nothing farther away.
@@ -108,6 +114,8 @@ fn implausible_lungs_give_way_to_the_body() {
         (Volume::filled(Geometry::axis_aligned([1; 3], [1.0; 3], [0.0; 3]).expect("a grid"), -1000i16), "no air"),
     ] {
         let found = find(&volume);
+        let middle = volume.geometry().shape_zyx.map(|n| (n / 2) as f64);
+        assert_eq!(found.lung_at(middle), None, "a side is named without lungs");
         let LungSource::BodyBox { body, reason } = &found.source else { panic!("{:?}", found.source) };
         assert!(reason.contains(words), "{reason}");
         assert_eq!(found.boxes(), [*body]);

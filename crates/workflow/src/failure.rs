@@ -124,7 +124,7 @@ fn evaluate(error: &EvaluateError) -> Failure {
 fn train(error: &TrainError) -> Failure {
     match error {
         TrainError::Server(error) => server(error),
-        TrainError::Architecture(_) | TrainError::NoSites => {
+        TrainError::Architecture(_) | TrainError::NoSites | TrainError::FewerThanMinimum { .. } => {
             Failure::new(FailureKind::Usage, Message::AdviceUsage { command: &"fednodule train" })
         }
         TrainError::Initial(error) => model(error),

@@ -95,6 +95,20 @@ pub enum SiteError {
     },
 }
 
+impl SiteError {
+    /// Which hospital cannot take part.
+    pub fn site(&self) -> &SiteId {
+        match self {
+            Self::Folder { site, .. }
+            | Self::NoScans { site, .. }
+            | Self::NoAnnotations { site, .. }
+            | Self::NoNodules { site, .. }
+            | Self::Table { site, .. }
+            | Self::Scan { site, .. } => site,
+        }
+    }
+}
+
 impl Site {
     /// Reads the folder, prepares every scan into `cache` and attaches the findings. `progress` hears (done, total).
     pub fn load(

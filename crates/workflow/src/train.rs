@@ -115,6 +115,14 @@ pub enum TrainError {
         /// Of the unusable ones.
         first: SiteError,
     },
+    /// Fewer hospitals than a round needs.
+    #[error("{given} site(s) were named, every round needs {minimum}: name more with --site, or lower --min-sites")]
+    FewerThanMinimum {
+        /// That were named.
+        given: usize,
+        /// The session's minimum.
+        minimum: u32,
+    },
     /// No hospital.
     #[error("no site was named: give --site NAME=DIR at least once")]
     NoSites,
@@ -166,6 +174,13 @@ pub fn train(
         return Err(TrainError::SessionExists(request.session.clone()));
     }
     request.config.validate().map_err(ServerError::from)?;
+    let (given, minimum) = (request.sites.len(), request.config.minimum_sites);
+    if given == 0 {
+        return Err(TrainError::NoSites);
+    }
+    if given < minimum as usize {
+        return Err(TrainError::FewerThanMinimum { given, minimum });
+    }
     let algorithm = request.config.hyperparameters.algorithm;
     let own_rule = matches!(algorithm, Algorithm::FedAvgM { .. } | Algorithm::FedAdam { .. });
     if own_rule && matches!(request.architecture, Architecture::ClassicUnet(_)) {
@@ -186,7 +201,6 @@ pub fn train(
             _ => {}
         }
     }
-    let minimum = request.config.minimum_sites;
     let clients = clients(&request.sites, minimum, &task, &request.out, &request.session, observer)?;
     let parameters = match &request.initial {
         Some(path) => {

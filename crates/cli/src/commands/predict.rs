@@ -11,7 +11,7 @@ use workflow::predict::{PredictEvent, PredictReport, PredictRequest, ScanOutcome
 use workflow::report::scan::stage_name;
 
 use crate::console::{Console, Exit};
-use crate::{args, interrupt};
+use crate::{args, interrupt, supervised};
 
 pub(crate) fn run(args: &args::Predict, console: &Console) -> anyhow::Result<Exit> {
     let stop = interrupt::listen(console)?;
@@ -25,6 +25,7 @@ pub(crate) fn run(args: &args::Predict, console: &Console) -> anyhow::Result<Exi
     let bar = console.bar();
     let report = predict(&request, &mut |event| {
         match event {
+            event if console.supervised => supervised::prediction(&event, console),
             PredictEvent::Progress { stage, done, total } => {
                 bar.set_length(total as u64);
                 bar.set_position(done as u64);

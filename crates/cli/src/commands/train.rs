@@ -15,7 +15,7 @@ use workflow::site::SiteRequest;
 use workflow::train::{TrainEvent, TrainReport, TrainRequest, resume, train};
 
 use crate::console::{Console, Exit};
-use crate::{args, interrupt};
+use crate::{args, interrupt, supervised};
 
 pub(crate) fn run(args: &args::Train, console: &Console) -> anyhow::Result<Exit> {
     let stop = interrupt::listen(console)?;
@@ -54,14 +54,20 @@ fn request(args: &args::Train, device: ChosenDevice) -> anyhow::Result<TrainRequ
     let mut plan = Plan::with_patch(args.patch_size as usize);
     plan.lungs.volume_ml = f64::from(args.min_lung_ml)..=*plan.lungs.volume_ml.end();
     // One hospital alone is asked for by naming one.
-    let minimum_sites = sites.len().min(SessionConfig::default().minimum_sites as usize) as u32;
+    let fewest = sites.len().min(SessionConfig::default().minimum_sites as usize) as u32;
+    let minimum_sites = args.min_sites.unwrap_or(fewest);
     let note = args.note.clone().unwrap_or_else(|| default_note(&sites));
     Ok(TrainRequest {
         session: args.session.clone().map_or_else(|| next_session(&args.out), Ok)?,
         sites,
         architecture: Architecture::by_name(&args.network)?,
         plan,
-        config: SessionConfig { hyperparameters, minimum_sites, ..SessionConfig::default() },
+        config: SessionConfig {
+            hyperparameters,
+            minimum_sites,
+            round_deadline_s: args.round_deadline,
+            ..SessionConfig::default()
+        },
         sampling: Sampling::default(),
         initial: args.initial.clone(),
         note,
@@ -86,6 +92,9 @@ fn default_note(sites: &[SiteRequest]) -> String {
 
 /// Shows what happens: a line for what stays of interest, the bar for the rest.
 pub(crate) fn show(event: &TrainEvent<'_>, bar: &ProgressBar, console: &Console) {
+    if console.supervised {
+        return supervised::training(event, console);
+    }
     let progress = |message: String, done: u64, total: u64| {
         bar.set_length(total);
         bar.set_position(done);

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use burn::tensor::Device;
-use imaging::lung_mask::{LungSource, lung_mask};
+use imaging::lung_mask::{LungSide, LungSource, lung_mask};
 use imaging::patch_grid::Tile;
 use imaging::{GeometryError, Volume};
 use serde::{Deserialize, Serialize};
@@ -88,6 +88,8 @@ pub struct Progress {
 pub struct Prediction {
     /// Strongest first.
     pub detections: Vec<Detection>,
+    /// The lung that each of them lies in, where that is known.
+    pub lungs: Vec<Option<LungSide>>,
     /// The part of the scan that was searched, and why.
     pub searched: LungSource,
     /// Seconds of each stage.
@@ -179,7 +181,14 @@ impl FederatedLungNodulePredictor {
             clock.time(Stage::Detection, |observer| review(&pass, &mut detections, observer))?;
         }
         detections.retain(|d| d.confidence >= options.threshold);
-        Ok(Prediction { detections, searched: lungs.source, stages_s: clock.stages_s, tiles: tiles.len() })
+        let lung = |d: &Detection| lungs.lung_at(volume.geometry().index_from_world(d.center_mm_xyz));
+        Ok(Prediction {
+            lungs: detections.iter().map(lung).collect(),
+            detections,
+            searched: lungs.source,
+            stages_s: clock.stages_s,
+            tiles: tiles.len(),
+        })
     }
 }
 

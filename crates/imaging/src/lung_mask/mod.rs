@@ -69,6 +69,16 @@ pub enum LungSource {
     },
 }
 
+/// One of the two, from the patient's point of view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LungSide {
+    /// The right one.
+    Right,
+    /// The left one.
+    Left,
+}
+
 /// The part of a scan that is to be searched, on the scan's own grid.
 #[derive(Debug, Clone)]
 pub struct LungMask {
@@ -83,6 +93,27 @@ impl LungMask {
     pub const RIGHT: u8 = 1;
     /// Bit of the patient's left lung.
     pub const LEFT: u8 = 2;
+
+    /// The lung that a place lies in: the patient's, with its rim. `None` outside, where the rims of both meet, and where
+    /// no lungs were found.
+    ///
+    /// # Shapes
+    /// `index_zyx`: continuous voxel index on the mask's grid.
+    pub fn lung_at(&self, index_zyx: [f64; 3]) -> Option<LungSide> {
+        let shape = self.mask.geometry().shape_zyx;
+        let mut offset = 0;
+        for (at, size) in index_zyx.map(f64::round).into_iter().zip(shape) {
+            if !(0.0..size as f64).contains(&at) {
+                return None;
+            }
+            offset = offset * size + at as usize;
+        }
+        match self.mask.voxels()[offset] {
+            Self::RIGHT => Some(LungSide::Right),
+            Self::LEFT => Some(LungSide::Left),
+            _ => None,
+        }
+    }
 
     /// The boxes to search: one per lung, or the body's.
     pub fn boxes(&self) -> Vec<VoxelBox> {

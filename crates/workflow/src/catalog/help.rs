@@ -39,6 +39,11 @@ const HELP: &[(&str, &str, &str)] = &[
         "Print one JSON document on standard output (progress goes to standard error only)",
     ),
     (
+        "*.supervised",
+        "由上级程序监管：标准错误每行一个 JSON 事件；标准输入接受 suspend（暂停）与 cancel（终止），输入结束即暂停",
+        "Run under a supervisor: one JSON event a line on standard error; suspend and cancel are taken from standard input, whose end suspends",
+    ),
+    (
         "inspect",
         "查看一个影像文件：几何、类型、CT 值范围、文件配对问题",
         "Look at an image file: geometry, type, CT values, pairing problems",
@@ -92,6 +97,16 @@ const HELP: &[(&str, &str, &str)] = &[
         "train.min_lung_ml",
         "双肺体积（mL）低于此值时视为分割失败、改为搜索整个体部；儿童或小体模请调低（小体模用 150）",
         "Lungs of less volume (mL, both) count as badly outlined, and the whole body is searched instead; lower it for children or small phantoms (150 for these)",
+    ),
+    (
+        "train.min_sites",
+        "一轮至少需要的中心数；默认 2，只有一个中心时为 1",
+        "Sites that a round needs at least; 2 by default, 1 where only one is named",
+    ),
+    (
+        "train.round_deadline",
+        "每轮训练（及评估）的时限（秒）；不给则等待所有中心",
+        "Seconds for the sites to train in a round, and again to evaluate; without it a round waits for all",
     ),
     ("train.learning_rate", "学习率", "Learning rate"),
     ("train.seed", "随机种子", "Seed"),

@@ -124,7 +124,7 @@ mod tests {
 
     fn marked(number: u32, center_mm_xyz: [f64; 3]) -> MarkedDetection {
         let detection = Detection { center_mm_xyz, diameter_mm: 6.0, confidence: 0.5 };
-        MarkedDetection { number, detection, voxel_zyx: [0.0; 3] }
+        MarkedDetection { number, detection, voxel_zyx: [0.0; 3], lung: None }
     }
 
     fn volume(direction: [[f64; 3]; 3]) -> Volume<i16> {

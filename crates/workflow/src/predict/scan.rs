@@ -10,7 +10,7 @@ use detector::inference::{
 };
 use detector::{ChosenDevice, DeviceChoice, Model, Provenance};
 use imaging::luna16::{Mark, TableError, write_marks};
-use imaging::lung_mask::LungSource;
+use imaging::lung_mask::{LungSide, LungSource};
 use imaging::metaimage::{MetaImageError, read_hu};
 use imaging::render::RenderError;
 use imaging::{Geometry, GeometryError};
@@ -60,6 +60,9 @@ pub struct MarkedDetection {
     pub detection: Detection,
     /// Continuous voxel index of the centre in the file, from 0.
     pub voxel_zyx: [f64; 3],
+    /// The patient's lung that it lies in, where that is known.
+    #[serde(default)]
+    pub lung: Option<LungSide>,
 }
 
 /// Everything that is known about a scan after prediction: the content of `detections.json`.
@@ -215,11 +218,12 @@ impl LoadedModel {
         proceed(PredictStage::Rendering, 0, 1)?;
         let start = Instant::now();
         let detections: Vec<MarkedDetection> = (1..)
-            .zip(&prediction.detections)
-            .map(|(number, &detection)| MarkedDetection {
+            .zip(prediction.detections.iter().zip(&prediction.lungs))
+            .map(|(number, (&detection, &lung))| MarkedDetection {
                 number,
                 detection,
                 voxel_zyx: volume.geometry().index_from_world(detection.center_mm_xyz),
+                lung,
             })
             .collect();
         let pictures = Pictures::draw(&volume, &detections)?;
