@@ -10,6 +10,7 @@ mod catalog;
 mod clock;
 pub mod config;
 mod http;
+mod jobs;
 mod listener;
 mod logging;
 mod server;

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -11,6 +12,7 @@ use crate::accounts::{AccountError, Accounts};
 use crate::clock::Clock;
 use crate::config::{Config, Secret};
 use crate::http::{self, App, Inner};
+use crate::jobs::Jobs;
 use crate::listener;
 use crate::store::{StorageError, Store};
 
@@ -117,6 +119,7 @@ pub async fn serve_by_clock(
     let store = Arc::new(Store::open(&config.storage.data, started)?);
     let accounts = Accounts::new(Arc::clone(&store), clock.clone(), config.accounts.clone(), config.sessions.clone());
     let setup_token = accounts.prepare_set_up().await?;
+    let jobs = Jobs::new(&config.worker)?;
     let app = App::new(Inner {
         accounts,
         store,
@@ -133,8 +136,16 @@ pub async fn serve_by_clock(
     let router = http::router(&app);
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving");
     ready(Ready { address, setup_token });
-    if !listener::answer(listener, &router, shutdown, &config.server).await {
+    let suspended = async {
+        shutdown.wait().await;
+        jobs.close(Duration::from_secs(config.server.drain_seconds)).await
+    };
+    let (drained, suspended) = tokio::join!(listener::answer(listener, &router, shutdown, &config.server), suspended);
+    if !drained {
         tracing::warn!("some requests did not end in time and were given up");
+    }
+    if !suspended {
+        tracing::warn!("some workers did not suspend in time and were killed");
     }
     tracing::info!("stopped");
     Ok(())

@@ -13,7 +13,7 @@ pub(super) struct Bad {
 }
 
 pub(super) fn values(config: &Config) -> Result<(), Bad> {
-    let Config { server, storage, accounts, sessions, logs } = config;
+    let Config { server, storage, accounts, sessions, logs, worker } = config;
     let url = &server.public_url;
     ensure(
         url.is_empty() || is_origin(url),
@@ -37,7 +37,8 @@ pub(super) fn values(config: &Config) -> Result<(), Bad> {
     within(accounts.reset_link_hours, 1..=168, "accounts.reset_link_hours", "1 to 168 hours")?;
     within(sessions.idle_minutes, 1..=1440, "sessions.idle_minutes", "1 to 1440 minutes")?;
     within(sessions.absolute_hours, 1..=168, "sessions.absolute_hours", "1 to 168 hours")?;
-    within(logs.days, 1..=3650, "logs.days", "1 to 3650 days")
+    within(logs.days, 1..=3650, "logs.days", "1 to 3650 days")?;
+    within(worker.grace_seconds, 1..=600, "worker.grace_seconds", "1 to 600 seconds")
 }
 
 fn within<T: PartialOrd + ToString>(

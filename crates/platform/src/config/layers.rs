@@ -15,7 +15,7 @@ use super::{Config, DEFAULT};
 const PREFIX: &str = "FEDNODULE__";
 /// Values that no message shows.
 const SECRETS: [&str; 1] = ["accounts.setup_token"];
-const SECTIONS: [&str; 5] = ["server", "storage", "accounts", "sessions", "logs"];
+const SECTIONS: [&str; 6] = ["server", "storage", "accounts", "sessions", "logs", "worker"];
 
 /// Where settings come from, in rising priority.
 #[derive(Debug, Default)]
@@ -194,7 +194,7 @@ impl Layers {
 fn expected(key: &str) -> &'static str {
     match key {
         "server.listen" => "an address and a port, such as \"127.0.0.1:8080\"",
-        "server.public_url" | "storage.data" | "accounts.setup_token" => "a text",
+        "server.public_url" | "storage.data" | "accounts.setup_token" | "worker.program" => "a text",
         "server.forwarded_for" => "true or false",
         "logs.level" => "\"error\", \"warn\", \"info\" or \"debug\"",
         _ => "a whole number that is not negative",

@@ -30,6 +30,8 @@ pub struct Config {
     pub sessions: Sessions,
     /// The log of requests.
     pub logs: Logs,
+    /// Processes for heavy work.
+    pub worker: Worker,
 }
 
 /// `[server]`
@@ -96,6 +98,16 @@ pub struct Logs {
     pub level: Level,
     /// Files kept.
     pub days: u32,
+}
+
+/// `[worker]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Worker {
+    /// Empty where it is the program that runs.
+    pub program: PathBuf,
+    /// Seconds.
+    pub grace_seconds: u64,
 }
 
 /// How important a line of the log is.
