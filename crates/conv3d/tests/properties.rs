@@ -52,8 +52,11 @@ fn layers() -> impl Strategy<Value = ConvShape> {
         .prop_map(|(channels, input, kernel, stride)| layer(channels, input, kernel, stride))
 }
 
+/// Miri runs everything a thousand times slower.
+const CASES: u32 = if cfg!(miri) { 1 } else { 64 };
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// ⟨dy, w ⋆ x⟩ = ⟨wᵀ ⋆ dy, x⟩ = ⟨dw, w⟩, and the bias gradient is the adjoint of adding a bias.
     #[test]

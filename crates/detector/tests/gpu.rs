@@ -10,7 +10,9 @@ use burn::tensor::DeviceKind;
 use detector::inference::{Mode, PredictOptions};
 use detector::network::{ClassicUNet3dConfig, UNet3dConfig};
 use detector::training::{AdamWConfig, Sampling, StepReport, Trainer, TrainingConfig, TrainingState};
-use detector::{Architecture, Device, Model, ParameterSchema, Plan, PreparedScan, Provenance};
+use detector::{
+    Architecture, Device, DeviceChoice, DeviceError, Model, ParameterSchema, Plan, PreparedScan, Provenance,
+};
 use imaging::luna16::Finding;
 use phantom::{HospitalStyle, PhantomSpec, Size, generate};
 
@@ -98,5 +100,18 @@ fn training_steps_agree_with_those_on_the_cpu() {
         for (found, expected) in found.iter().zip(&expected) {
             close(found.confidence, expected.confidence, 1e-4, &format!("confidence of a mark of {name}"));
         }
+    }
+}
+
+/// Where the only adapter draws with the processor, our kernels are the faster choice; somebody who insists hears why not.
+#[test]
+fn auto_takes_a_card_or_says_why_not() {
+    let chosen = DeviceChoice::Auto.open().unwrap();
+    match (DeviceChoice::Gpu.open(), chosen.fallback) {
+        (Ok(card), None) => assert_eq!((card.name, chosen.name), ("gpu", "gpu")),
+        (Err(reason), Some(said)) => {
+            assert_eq!((chosen.name, &reason, said), ("cpu", &DeviceError::NotFound, reason.clone()))
+        }
+        different => panic!("{different:?}"),
     }
 }
