@@ -12,6 +12,7 @@ pub mod config;
 mod http;
 mod jobs;
 mod listener;
+mod live;
 mod logging;
 mod server;
 mod store;

@@ -14,6 +14,7 @@ use crate::config::{Config, Secret};
 use crate::http::{self, App, Inner};
 use crate::jobs::Jobs;
 use crate::listener;
+use crate::live::Live;
 use crate::store::{StorageError, Store};
 
 /// Asks a server to stop. Clones ask the same server.
@@ -122,6 +123,7 @@ pub async fn serve_by_clock(
     let jobs = Jobs::new(&config.worker)?;
     let app = App::new(Inner {
         accounts,
+        live: Live::start(Arc::clone(&store)).await?,
         store,
         clock,
         server: config.server.clone(),

@@ -26,6 +26,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::accounts::Accounts;
 use crate::clock::{Clock, Moment};
 use crate::config::Server;
+use crate::live::Live;
 use crate::store::Store;
 use problem::Problem;
 pub(crate) use templates::Templates;
@@ -37,6 +38,7 @@ const MAX_BODY_BYTES: usize = 16 << 10;
 pub(crate) struct Inner {
     pub(crate) accounts: Accounts,
     pub(crate) store: Arc<Store>,
+    pub(crate) live: Live,
     pub(crate) clock: Clock,
     pub(crate) server: Server,
     /// The least score of a password.

@@ -83,6 +83,7 @@ routes! {
     Server post "/api/accounts/{username}/enable" api::accounts::enable;
     Server post "/api/accounts/{username}/role" api::accounts::set_role;
     Server post "/api/accounts/{username}/reset-link" api::accounts::issue_reset;
+    SignedIn get "/api/events" api::events::list;
     Server get "/api/audit" api::audit::list;
     Server get "/api/audit/verification" api::audit::verify;
     Server get "/api/system" api::system::show;

@@ -5,6 +5,7 @@
 //! what it is given. All SQL about users stands in [`users`].
 
 pub(crate) mod audit;
+pub(crate) mod events;
 pub(crate) mod failures;
 mod mirror;
 pub(crate) mod resets;
@@ -17,12 +18,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
 
 use crate::clock::Moment;
 
 /// What makes the database, step by step; how many were taken is kept in SQLite's `user_version`. A step that somebody may
 /// have taken is never changed: the next one goes on from it.
-const STEPS: &[&str] = &[include_str!("schema/1_accounts.sql")];
+const STEPS: &[&str] = &[include_str!("schema/1_accounts.sql"), include_str!("schema/2_events.sql")];
 const SCHEMA_VERSION: i64 = STEPS.len() as i64;
 
 /// Why the stored data cannot be used.
@@ -70,6 +73,7 @@ pub(crate) struct Store {
     /// Readers do not wait for a writer's disk. Closed before the writer, which tidies up as the last one.
     reader: Mutex<Connection>,
     writer: Mutex<Writer>,
+    committed: Arc<Notify>,
     /// Held while this server runs.
     _lock: File,
 }
@@ -108,7 +112,13 @@ impl Store {
         reader.set_prepared_statement_cache_capacity(64);
         let mut writer = Writer { connection, mirrored: None };
         mirror::synchronise(&mut writer, folder, now);
-        Ok(Self { folder: folder.to_owned(), reader: Mutex::new(reader), writer: Mutex::new(writer), _lock: lock })
+        Ok(Self {
+            folder: folder.to_owned(),
+            reader: Mutex::new(reader),
+            writer: Mutex::new(writer),
+            committed: Arc::default(),
+            _lock: lock,
+        })
     }
 
     /// Runs `job` on the last committed state.
@@ -135,10 +145,16 @@ impl Store {
                 .map_err(StorageError::from)?;
             let done = job(&transaction)?;
             transaction.commit().map_err(StorageError::from)?;
+            store.committed.notify_waiters();
             mirror::synchronise(writer, &store.folder, now);
             Ok(done)
         })
         .await
+    }
+
+    /// Ends when something is committed after this call.
+    pub(crate) fn committed(&self) -> OwnedNotified {
+        Arc::clone(&self.committed).notified_owned()
     }
 
     /// Checks the audit log on a connection of its own: a long log must not keep every other reader waiting.

@@ -10,6 +10,7 @@ mod audit;
 mod bad_input;
 mod browser;
 mod client;
+mod events;
 mod kill;
 mod limits;
 mod pages;

@@ -1,5 +1,7 @@
 //! The audit log.
 
+use std::ops::RangeInclusive;
+
 use axum::Json;
 use axum::extract::{Query, State};
 use serde::Deserialize;
@@ -24,16 +26,23 @@ pub(crate) struct Range {
 impl Range {
     /// The first number that is not wanted any more, and how many before it are.
     pub(in crate::http) fn checked(&self, usual: u32, language: Language) -> Result<(i64, u32), Problem> {
-        let before = number(self.before.as_deref(), "before", i64::MAX, i64::MAX, language)?;
-        let limit = number(self.limit.as_deref(), "limit", i64::from(usual), i64::from(LIMIT), language)?;
+        let before = number(self.before.as_deref(), "before", i64::MAX, 1..=i64::MAX, language)?;
+        let limit = number(self.limit.as_deref(), "limit", i64::from(usual), 1..=i64::from(LIMIT), language)?;
         Ok((before, u32::try_from(limit).unwrap_or(LIMIT)))
     }
 }
 
-fn number(text: Option<&str>, name: &str, usual: i64, most: i64, language: Language) -> Result<i64, Problem> {
+/// A number of a query; `usual` where there is none.
+pub(super) fn number(
+    text: Option<&str>,
+    name: &str,
+    usual: i64,
+    range: RangeInclusive<i64>,
+    language: Language,
+) -> Result<i64, Problem> {
     let Some(text) = text else { return Ok(usual) };
-    text.parse().ok().filter(|number| (1..=most).contains(number)).ok_or_else(|| {
-        let expected = Message::ExpectedNumber { from: "1".to_owned(), to: most.to_string() };
+    text.parse().ok().filter(|number| range.contains(number)).ok_or_else(|| {
+        let expected = Message::ExpectedNumber { from: range.start().to_string(), to: range.end().to_string() };
         Problem::query(name, &expected, language)
     })
 }

@@ -2,5 +2,6 @@
 
 pub(super) mod accounts;
 pub(super) mod audit;
+pub(super) mod events;
 pub(super) mod session;
 pub(super) mod system;
