@@ -3,4 +3,5 @@
 pub(super) mod accounts;
 pub(super) mod audit;
 pub(super) mod session;
+pub(super) mod settings;
 pub(super) mod system;
