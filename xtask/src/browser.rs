@@ -8,13 +8,14 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::apt;
 use crate::command::{run, succeeds};
 use crate::project::Project;
 
 const PACKAGES: &str = include_str!("../browser.txt");
 /// By these names Chromium is installed.
 const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
-const ADVICE: &str = "on Debian and Ubuntu: sudo apt-get install --yes chromium nodejs npm";
+const ADVICE: &str = "on Debian and Ubuntu: sudo apt-get install --yes nodejs npm";
 
 /// The variables that the tests read. What is set already stays.
 pub(crate) fn install(project: &Project) -> Result<Vec<(&'static str, PathBuf)>> {
@@ -32,18 +33,8 @@ pub(crate) fn install(project: &Project) -> Result<Vec<(&'static str, PathBuf)>>
     Ok(vec![("FEDNODULE_BROWSER", browser), ("FEDNODULE_NODE_MODULES", modules)])
 }
 
-/// Where Debian's packages are and we may install them; elsewhere the advice names the command.
 fn install_browser(project: &Project) -> Result<PathBuf> {
-    let is_root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0");
-    ensure!(is_root && succeeds(Command::new("apt-get").arg("--version")), "Chromium is missing; {ADVICE}");
-    let path = project.target.join("apt.log");
-    let log = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-    for arguments in [&["update"][..], &["install", "--yes", "--no-install-recommends", "chromium", "fonts-noto-cjk"]] {
-        let mut apt = Command::new("apt-get");
-        apt.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-        run(apt.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?))
-            .with_context(|| format!("Chromium cannot be installed, see {}; {ADVICE}", path.display()))?;
-    }
+    apt::install(project, "Chromium", &["chromium", "fonts-noto-cjk"])?;
     find_browser().context("Chromium is installed, but under none of its usual names")
 }
 

@@ -2,11 +2,13 @@
 //! place that installs anything. It knows no crate of the workspace, so it is compiled in a moment.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 
+mod apt;
 mod bench;
 mod browser;
 mod check;
 mod command;
 mod crate_graph;
+mod databases;
 mod fuzz;
 mod leftovers;
 mod peers;

@@ -6,24 +6,27 @@ use std::path::{Path, absolute};
 use std::process::{Command, Stdio};
 use std::thread;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::command::shown;
 use crate::crate_graph::CrateGraph;
 use crate::project::Project;
 use crate::report::{Report, is_ci};
-use crate::{browser, check, peers};
+use crate::{browser, check, databases, peers};
 
 /// `cargo xtask test`.
 pub(crate) fn run(project: &Project) -> Result<()> {
     let mut report = Report::default();
-    let (python, browser) = thread::scope(|scope| {
-        // Both wait for the network, while the check needs the processor.
+    let (python, browser, databases) = thread::scope(|scope| {
+        // They wait for the network, while the check needs the processor.
         let python = scope.spawn(|| peers::install(project));
-        let browser = scope.spawn(|| browser::install(project));
+        // Debian installs one after the other.
+        let others = scope.spawn(|| (browser::install(project), databases::install(project)));
         check::steps(project, &mut report);
         let python = python.join().unwrap_or_else(|_| bail!("the installation of the peers panicked"));
-        (python, browser.join().unwrap_or_else(|_| bail!("the installation for the browser panicked")))
+        let failed = "the installation of programs panicked";
+        let (browser, databases) = others.join().unwrap_or_else(|_| (Err(anyhow!(failed)), Err(anyhow!(failed))));
+        (python, browser, databases)
     });
     let mut environment = vec![("FEDNODULE_REAL_DATA", real_data(project)?)];
     report.step("Python with the programs to compare with", |report| match python {
@@ -33,7 +36,7 @@ pub(crate) fn run(project: &Project) -> Result<()> {
         }
         Err(error) if is_ci() => Err(error),
         Err(error) => {
-            report.skip(&format!("comparisons with PyTorch and SimpleITK: {error:#}"));
+            report.skip(&format!("comparisons with PyTorch and SimpleITK, mail through aiosmtpd: {error:#}"));
             Ok(())
         }
     });
@@ -45,6 +48,17 @@ pub(crate) fn run(project: &Project) -> Result<()> {
         Err(error) if is_ci() => Err(error),
         Err(error) => {
             report.skip(&format!("the walk through the web pages: {error:#}"));
+            Ok(())
+        }
+    });
+    report.step("PostgreSQL and PgBouncer", |report| match databases {
+        Ok(variables) => {
+            environment.extend(variables);
+            Ok(())
+        }
+        Err(error) if is_ci() => Err(error),
+        Err(error) => {
+            report.skip(&format!("users in PostgreSQL: {error:#}"));
             Ok(())
         }
     });

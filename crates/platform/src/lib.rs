@@ -1,6 +1,8 @@
 //! The web platform: accounts with roles and an audit log, as pages and a JSON API, from one program with everything in
 //! it.
 //!
+//! Users may live in a PostgreSQL database, of which the data folder then keeps a copy; mail goes out through an SMTP server.
+//!
 //! [`serve`] (or [`run`], which brings its own runtime) opens the data folder of a [`Config`] and answers until a
 //! [`Shutdown`] is asked for. [`verify_audit`] checks the audit log of such a folder. Nothing here opens a CT or knows a
 //! network; there is no route to data or training.
@@ -14,9 +16,12 @@ mod jobs;
 mod listener;
 mod live;
 mod logging;
+mod mail;
 mod server;
 mod store;
+mod tls;
 mod token;
+mod users;
 
 pub use accounts::{Role, Status};
 pub use catalog::Language;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::accounts::{AccountError, Accounts};
 use crate::clock::Clock;
@@ -15,7 +16,9 @@ use crate::http::{self, App, Inner};
 use crate::jobs::Jobs;
 use crate::listener;
 use crate::live::Live;
+use crate::mail::{Post, Rules, Sender};
 use crate::store::{StorageError, Store};
+use crate::users::Users;
 
 /// Asks a server to stop. Clones ask the same server.
 #[derive(Debug, Clone)]
@@ -118,12 +121,25 @@ pub async fn serve_by_clock(
 ) -> Result<(), ServeError> {
     let started = clock.now();
     let store = Arc::new(Store::open(&config.storage.data, started)?);
-    let accounts = Accounts::new(Arc::clone(&store), clock.clone(), config.accounts.clone(), config.sessions.clone());
+    let users = Arc::new(Users::new(Arc::clone(&store), clock.clone(), &config.database)?);
+    users.begin().await;
+    let accounts = Accounts::new(
+        Arc::clone(&store),
+        Arc::clone(&users),
+        clock.clone(),
+        config.accounts.clone(),
+        config.sessions.clone(),
+        config.mail.clone(),
+    );
+    let post = post(config, &store, &clock)?;
     let setup_token = accounts.prepare_set_up().await?;
     let jobs = Jobs::new(&config.worker)?;
     let app = App::new(Inner {
         accounts,
         live: Live::start(Arc::clone(&store)).await?,
+        users,
+        post,
+        settings: config.settings.clone(),
         store,
         clock,
         server: config.server.clone(),
@@ -138,11 +154,21 @@ pub async fn serve_by_clock(
     let router = http::router(&app);
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving");
     ready(Ready { address, setup_token });
+    // They end with the server: whatever they are at is taken up again at the next start.
+    let mut keepers = JoinSet::new();
+    let (of_users, of_mails) = (app.clone(), app.clone());
+    keepers.spawn(async move { of_users.accounts.keep_users().await });
+    keepers.spawn(async move {
+        if let Some(post) = &of_mails.post {
+            post.keep().await;
+        }
+    });
     let suspended = async {
         shutdown.wait().await;
         jobs.close(Duration::from_secs(config.server.drain_seconds)).await
     };
     let (drained, suspended) = tokio::join!(listener::answer(listener, &router, shutdown, &config.server), suspended);
+    keepers.shutdown().await;
     if !drained {
         tracing::warn!("some requests did not end in time and were given up");
     }
@@ -151,4 +177,18 @@ pub async fn serve_by_clock(
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Whoever sends the mails, where there is an SMTP server.
+fn post(config: &Config, store: &Arc<Store>, clock: &Clock) -> io::Result<Option<Post>> {
+    if !config.mail.is_on() {
+        return Ok(None);
+    }
+    let rules = Rules {
+        base: config.server.public_url.clone(),
+        link_hours: config.accounts.reset_link_hours,
+        retry_hours: config.mail.retry_hours,
+        per_recipient: config.mail.per_recipient,
+    };
+    Ok(Some(Post::new(Arc::clone(store), clock.clone(), Sender::new(&config.mail)?, rules)))
 }

@@ -2,10 +2,14 @@
 
 use rusqlite::Connection;
 
+use super::email::event;
 use super::{AccountError, Accounts, Address, Caller, Refusal, Role, Status};
-use crate::store::audit::{Action, Event, append};
+use crate::catalog::Language;
+use crate::store::audit::{Action, OwnedEvent};
+use crate::store::mails::{self, Kind, To};
 use crate::store::users::User;
-use crate::store::{resets, sessions, users};
+use crate::store::{resets, sessions, users, verifications};
+use crate::users::Planned;
 
 /// A change of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,37 +31,48 @@ impl Accounts {
         caller: Caller,
         username: String,
         change: Change,
+        language: Language,
         address: Address,
     ) -> Result<(), AccountError> {
         let now = self.clock.now();
-        self.store
-            .write(now, move |db| {
-                let user = users::by_name(db, &username)?.ok_or(Refusal::NoSuchAccount)?;
-                allowed(db, &user, change)?;
-                let (action, detail) = match change {
-                    Change::Approve => (Action::Approved, ""),
-                    Change::Disable => (Action::Disabled, ""),
-                    Change::Enable => (Action::Enabled, ""),
-                    Change::Become(role) => (Action::RoleChanged, role.name()),
-                };
-                match change {
-                    Change::Approve | Change::Enable => users::set_status(db, user.id, Status::Active, now)?,
-                    Change::Disable => users::set_status(db, user.id, Status::Disabled, now)?,
-                    Change::Become(role) => users::set_role(db, user.id, role, now)?,
-                }
+        let needs_both = self.mail.is_on() && self.settings.approve_always;
+        let plan = move |db: &Connection| {
+            let user = users::by_name(db, &username)?.ok_or(Refusal::NoSuchAccount)?;
+            allowed(db, &user, change)?;
+            if change == Change::Approve && needs_both && user.email.is_none() && user.email_new.is_some() {
+                return Err(Refusal::NotVerifiedYet.into());
+            }
+            let (action, detail) = match change {
+                Change::Approve => (Action::Approved, ""),
+                Change::Disable => (Action::Disabled, ""),
+                Change::Enable => (Action::Enabled, ""),
+                Change::Become(role) => (Action::RoleChanged, role.name()),
+            };
+            let after = match change {
+                Change::Approve | Change::Enable => User { status: Status::Active, ..user.clone() },
+                Change::Disable => User { status: Status::Disabled, ..user.clone() },
+                Change::Become(role) => User { role, ..user.clone() },
+            };
+            let event = event(action, &user.username, Some(&caller.username), address);
+            Ok(Planned {
+                before: Some(user),
+                after,
+                event: OwnedEvent { detail: detail.to_owned(), ..event },
+                more: (),
+            })
+        };
+        let tells = self.mail.is_on();
+        self.users
+            .change(now, plan, move |db, user, ()| {
                 if matches!(change, Change::Disable | Change::Become(_)) {
                     sessions::remove_of_user(db, user.id)?;
                     resets::remove_of_user(db, user.id)?;
+                    verifications::remove_of_user(db, user.id)?;
                 }
-                let address = address.shown();
-                let event = Event {
-                    action,
-                    actor: Some(&caller.username),
-                    target: Some(&user.username),
-                    address: Some(&address),
-                    detail,
-                };
-                Ok(append(db, &event, now)?)
+                if change == Change::Approve && tells && user.email.is_some() {
+                    mails::queue(db, Kind::Approved, To::Account(&user.username), language, now)?;
+                }
+                Ok(())
             })
             .await
     }

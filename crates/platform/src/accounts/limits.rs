@@ -37,6 +37,10 @@ impl Address {
         hash("failures of address", &self.network())
     }
 
+    pub(super) fn mails(self) -> TokenHash {
+        hash("mails for address", &self.network())
+    }
+
     pub(super) fn registrations(self) -> TokenHash {
         hash("registrations of address", &self.network())
     }

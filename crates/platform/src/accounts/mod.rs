@@ -4,6 +4,7 @@
 //! Nothing here knows HTTP; a refusal is a [`Refusal`], which a request's answer puts into words.
 
 mod administration;
+mod email;
 mod hasher;
 mod limits;
 mod names;
@@ -17,14 +18,17 @@ use std::sync::Mutex;
 
 use crate::catalog::Message;
 use crate::clock::Clock;
-use crate::config::{Accounts as AccountSettings, Sessions};
+use crate::config::{Accounts as AccountSettings, Mail as MailSettings, Sessions};
 use crate::store::{StorageError, Store};
 use crate::token::TokenHash;
+use crate::users::Users;
 
 pub(crate) use administration::Change;
+pub(crate) use email::{EmailAddress, mails_to};
 pub(crate) use hasher::Hasher;
 pub(crate) use limits::Address;
 pub use names::{Role, Status};
+pub(crate) use names::{is_institution, is_username};
 pub(crate) use registration::Registration;
 pub(crate) use sign_in::Caller;
 pub(crate) use strength::{MAX_PASSWORD_BYTES, Strength, strength};
@@ -32,10 +36,12 @@ pub(crate) use strength::{MAX_PASSWORD_BYTES, Strength, strength};
 /// Everything that accounts need.
 pub(crate) struct Accounts {
     store: Arc<Store>,
+    users: Arc<Users>,
     clock: Clock,
     hasher: Hasher,
     settings: AccountSettings,
     sessions: Sessions,
+    mail: MailSettings,
     /// The hash of the token that makes the first administrator, while there is none.
     setup: Mutex<Option<TokenHash>>,
 }
@@ -73,6 +79,19 @@ pub(crate) enum Refusal {
     },
     LastAdministrator,
     ResetLinkInvalid,
+    VerificationInvalid,
+    /// The password is right, but the e-mail address is not verified; the mail is on its way again.
+    Unverified,
+    /// An administrator cannot approve before the e-mail address is verified.
+    NotVerifiedYet,
+    /// This server sends no mail.
+    NoMail,
+    /// The users' database does not answer: nothing is changed.
+    UsersUnavailable {
+        seconds: u64,
+    },
+    /// Somebody else has changed the account in the users' database.
+    ChangedElsewhere,
 }
 
 /// Why an action on accounts did not take place.
@@ -101,8 +120,15 @@ impl From<rusqlite::Error> for AccountError {
 }
 
 impl Accounts {
-    pub(crate) fn new(store: Arc<Store>, clock: Clock, settings: AccountSettings, sessions: Sessions) -> Self {
+    pub(crate) fn new(
+        store: Arc<Store>,
+        users: Arc<Users>,
+        clock: Clock,
+        settings: AccountSettings,
+        sessions: Sessions,
+        mail: MailSettings,
+    ) -> Self {
         let hasher = Hasher::new(settings.bcrypt_cost);
-        Self { store, clock, hasher, settings, sessions, setup: Mutex::new(None) }
+        Self { store, users, clock, hasher, settings, sessions, mail, setup: Mutex::new(None) }
     }
 }

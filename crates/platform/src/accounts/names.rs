@@ -52,6 +52,18 @@ impl Status {
     }
 }
 
+impl Role {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        [Self::Server, Self::Client].into_iter().find(|role| role.name() == name)
+    }
+}
+
+impl Status {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        [Self::Pending, Self::Active, Self::Disabled].into_iter().find(|status| status.name() == name)
+    }
+}
+
 impl ToSql for Role {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(self.name().into())
@@ -60,9 +72,7 @@ impl ToSql for Role {
 
 impl FromSql for Role {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        let all = [Self::Server, Self::Client];
-        let name = value.as_str()?;
-        all.into_iter().find(|role| role.name() == name).ok_or(FromSqlError::InvalidType)
+        Self::from_name(value.as_str()?).ok_or(FromSqlError::InvalidType)
     }
 }
 
@@ -74,9 +84,7 @@ impl ToSql for Status {
 
 impl FromSql for Status {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        let all = [Self::Pending, Self::Active, Self::Disabled];
-        let name = value.as_str()?;
-        all.into_iter().find(|status| status.name() == name).ok_or(FromSqlError::InvalidType)
+        Self::from_name(value.as_str()?).ok_or(FromSqlError::InvalidType)
     }
 }
 
@@ -104,6 +112,16 @@ impl fmt::Display for Username {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// Whether a text is the normal form of a name.
+pub(crate) fn is_username(text: &str) -> bool {
+    Username::parse(text).is_ok_and(|name| name.as_str() == text)
+}
+
+/// The same for an institution.
+pub(crate) fn is_institution(text: &str) -> bool {
+    institution(text).is_ok_and(|name| name == text)
 }
 
 /// The name of an institution: 2 to 64 visible characters.

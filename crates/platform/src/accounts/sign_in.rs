@@ -4,8 +4,10 @@ use rusqlite::Connection;
 
 use super::names::Username;
 use super::{AccountError, Accounts, Address, Refusal, Role, Status};
+use crate::catalog::Language;
 use crate::clock::Moment;
 use crate::store::audit::{Action, Event, append};
+use crate::store::mails::{self, Kind, To};
 use crate::store::users::User;
 use crate::store::{sessions, users};
 use crate::token::Token;
@@ -38,16 +40,19 @@ impl Accounts {
         &self,
         username: &str,
         password: String,
+        language: Language,
         address: Address,
     ) -> Result<SignedIn, AccountError> {
         let now = self.clock.now();
         // A name that cannot exist is no different from one that does not.
         let name = Username::parse(username).map_or_else(|_| username.to_owned(), |name| name.to_string());
         let attempt = self.store.write(now, self.attempt(&name, address, now)).await?;
+        self.users.freshen(&name).await;
         let user = self.store.read(move |db| users::by_name(db, &name).map_err(AccountError::from)).await?;
         let fits = self.hasher.verify(password, user.as_ref().map(|user| &user.password_hash)).await?;
         let token = Token::random()?;
         let (idle, absolute) = self.session_limits(now);
+        let (has_mail, may_mail) = (self.mail.is_on(), self.count_mail(address, now));
         let outcome = self.store.write(now, move |db| {
             let address = address.shown();
             let target = user.as_ref().map(|user| user.username.as_str());
@@ -65,7 +70,14 @@ impl Accounts {
                 return Ok(Err(Refusal::WrongCredentials));
             };
             attempt.forgive(db)?;
-            if let Err(refusal) = usable(&current) {
+            if let Err(mut refusal) = usable(&current) {
+                // The mail may have been lost. Whether one more goes out is the queue's to decide, not a secret.
+                if has_mail && refusal == Refusal::Pending && current.email.is_none() && current.email_new.is_some() {
+                    refusal = Refusal::Unverified;
+                    if may_mail(db).is_ok() {
+                        mails::queue(db, Kind::Verify, To::Account(&current.username), language, now)?;
+                    }
+                }
                 append(db, &event(Action::SignInFailed, None, target, current.status.name()), now)?;
                 return Ok(Err(refusal));
             }

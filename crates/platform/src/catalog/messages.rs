@@ -34,6 +34,9 @@ messages! {
         / "A user name has 3 to 32 characters: a letter first, then letters a-z, digits, - and _.";
     UsernameTaken: "该用户名已被使用，请换一个。" / "This user name is taken; choose another one.";
     BadInstitution: "机构名称须为 2–64 个可见字符。" / "The institution's name has 2 to 64 visible characters.";
+    BadEmail: "请填写有效的邮箱地址，例如 name@hospital.example。" / "Enter an e-mail address, such as name@hospital.example.";
+    BadAccount: "请填写用户名或邮箱地址。" / "Enter a user name or an e-mail address.";
+    NoMailHere: "此服务器未设置邮件，请勿填写邮箱。" / "This server sends no mail; leave the address out.";
     PasswordTooLong { bytes, limit }:
         "密码过长：{bytes} 字节，上限 {limit} 字节（约 24 个汉字），超出部分无法参与校验。"
         / "The password has {bytes} bytes; {limit} is the limit, because nothing beyond it could be checked.";
@@ -87,6 +90,82 @@ messages! {
     ResetLinkTitle: "重设链接无效" / "The link is not valid";
     ResetLinkDetail: "链接已使用、已过期或不完整，请向管理员索取新链接。"
         / "It was used, has expired or is incomplete; ask an administrator for a new one.";
+    VerificationTitle: "验证链接无效" / "The link is not valid";
+    VerificationDetail: "链接已使用、已过期或不完整。请登录一次，系统会重新发送验证邮件。"
+        / "It was used, has expired or is incomplete. Log in once: a new mail will be sent.";
+    UnverifiedTitle: "邮箱尚未验证" / "The e-mail address is not verified";
+    UnverifiedDetail: "密码正确。验证邮件已重新发送，请点击邮件中的链接（每小时的邮件数有上限）。"
+        / "The password is right. The mail is on its way again; follow its link (the mails of one hour are limited).";
+    NotVerifiedTitle: "邮箱尚未验证" / "The e-mail address is not verified";
+    NotVerifiedDetail: "该账户验证邮箱后才能批准。" / "The account can be approved when its address is verified.";
+    NoMailTitle: "此服务器未设置邮件" / "This server sends no mail";
+    NoMailDetail: "请联系管理员获取重设链接。" / "Ask an administrator for a link to set a new password.";
+    UsersUnavailableTitle: "用户数据库暂时无法连接" / "The users' database cannot be reached";
+    UsersUnavailableDetail: "没有任何改动。登录仍可使用；恢复连接后请重试。"
+        / "Nothing was changed. Logging in still works; try again when the connection is back.";
+    ChangedElsewhereTitle: "账户刚在别处被修改" / "The account was changed elsewhere";
+    ChangedElsewhereDetail: "没有任何改动。请刷新后重试。" / "Nothing was changed. Reload the page and try again.";
+    MailVerifySubject: "请验证邮箱 · 联邦肺结节平台" / "Verify your e-mail address · fednodule";
+    MailVerifyLead: "您好：有人用此邮箱在联邦肺结节平台注册或更改了账户。请打开链接验证邮箱。"
+        / "Somebody used this address for an account of the nodule platform. Open the link to verify it.";
+    MailVerifyNote: "如果不是您本人操作，请忽略此邮件：不验证，此邮箱就不会生效。"
+        / "If it was not you, ignore this mail: without the link the address has no effect.";
+    MailResetSubject: "设置新密码 · 联邦肺结节平台" / "Set a new password · fednodule";
+    MailResetLead: "您好：有人请求为使用此邮箱的账户设置新密码。请打开链接设置。"
+        / "Somebody asked to set a new password for an account with this address. Open the link to do so.";
+    MailResetNote: "如果不是您本人操作，请忽略此邮件：密码不会改变。" / "If it was not you, ignore this mail: the password stays as it is.";
+    MailMovedSubject: "账户邮箱已更改 · 联邦肺结节平台" / "Your account has another address · fednodule";
+    MailMovedLead: "您好：此邮箱不再属于以下账户，账户已改用另一个邮箱。"
+        / "This address no longer belongs to the account below, which uses another one now.";
+    MailMovedNote: "如果不是您本人操作，请立即联系管理员。" / "If it was not you, tell an administrator at once.";
+    MailApprovedSubject: "账户已批准 · 联邦肺结节平台" / "Your account is approved · fednodule";
+    MailApprovedLead: "您好：管理员已批准您的账户，可以登录了。" / "An administrator has approved your account; you can log in.";
+    MailApprovedNote: "此邮件由系统自动发送，请勿回复。" / "Sent by a program; please do not reply.";
+    MailAccount { account }: "账户：{account}" / "Account: {account}";
+    MailExpires { at }: "链接有效期至 {at}，只能使用一次。" / "The link works once, until {at}.";
+    MailSignature: "联邦肺结节平台（研究用途，不用于诊断）" / "fednodule (for research use, not for diagnosis)";
+
+    // What a test of a connection found, and why something does not work.
+    TestNoDatabase: "用户保存在本机" / "The users are kept on this machine";
+    TestNoDatabaseDetail: "未设置 database.url：用户在数据文件夹的 platform.db 中，users.json 是它的副本。"
+        / "database.url is not set: the users are in platform.db in the data folder, with users.json as a copy.";
+    TestDatabaseGood: "用户数据库连接正常" / "The users' database answers";
+    TestDatabaseBad: "无法使用用户数据库" / "The users' database cannot be used";
+    TestDatabaseVersion { version, milliseconds }: "PostgreSQL {version}，往返 {milliseconds} 毫秒" / "PostgreSQL {version}, {milliseconds} ms there and back";
+    TestEncrypted: "连接已加密，服务器证书已验证" / "The connection is encrypted and the server's certificate was checked";
+    TestNotEncrypted: "连接未加密（sslmode=disable）" / "The connection is not encrypted (sslmode=disable)";
+    TestPoolerTransaction: "经过事务模式的连接池：不使用命名的预备语句" / "Behind a pooler in transaction mode: no prepared statement has a name";
+    TestPoolerSession: "直接连接，或会话模式的连接池" / "A connection of its own, direct or through a pooler in session mode";
+    TestDatabaseUsers { count }: "表 fednodule.users 中有 {count} 个用户" / "{count} users in the table fednodule.users";
+    TestDatabaseNoTable: "表 fednodule.users 尚不存在，首次使用时创建" / "The table fednodule.users is not there yet; it is made when it is first used";
+    TestDatabaseOpen: "注意：表 fednodule.users 未启用行级安全" / "Mind: row level security is off for the table fednodule.users";
+    TestNoMail: "未设置邮件" / "Mail is not set up";
+    TestNoMailDetail: "未设置 mail.host：新账户由管理员批准，密码由管理员生成链接重设。"
+        / "mail.host is not set: administrators approve new accounts and make the links to set a new password.";
+    TestMailGood: "邮件服务器连接正常" / "The mail server answers";
+    TestMailGoodDetail: "已连接并登录；没有发送邮件。" / "Connected and logged in; no mail was sent.";
+    TestMailBad: "无法使用邮件服务器" / "The mail server cannot be used";
+    DatabaseNotYet: "尚未连接，请稍候。" / "Not connected yet; wait a moment.";
+    DatabaseUnreachable: "没有响应：请检查 database.url 中的主机名和端口，以及防火墙。" / "Nothing answers: check host and port in database.url, and the firewall.";
+    DatabaseTimeout: "未能在 database.timeout_seconds 内响应：数据库过忙或网络过慢。" / "No answer within database.timeout_seconds: the database is busy or the network slow.";
+    DatabaseClosed: "连接被中断：数据库正在停止或重新启动。" / "The connection ended: the database stops or starts again.";
+    DatabaseTls { reason }: "加密连接不可信（{reason}）：若由自己的机构签发证书，请在 database.ca 中填写其证书文件；Supabase 的证书可在其数据库设置中下载。"
+        / "The encrypted connection is not to be trusted ({reason}): where an authority of your own has signed the certificate, name its file in database.ca; Supabase offers its own in the settings of the database.";
+    DatabaseCredentials: "用户名或密码不正确：请检查 database.url；密码中的特殊字符须写成 %40 这样的形式。"
+        / "Wrong user or password: check database.url; special characters in the password are written like %40.";
+    DatabaseMissing: "没有这个数据库：请检查 database.url 末尾的名称。" / "There is no such database: check the name at the end of database.url.";
+    DatabaseDenied: "权限不足：该用户须能创建并拥有架构 fednodule。" / "Not allowed: the user must be able to make and own the schema fednodule.";
+    DatabaseNewer { found }: "表的版本为 {found}，由更新的程序创建：请升级此服务器。" / "The table has version {found}, made by a later program: upgrade this server.";
+    DatabaseNoAdministrator: "数据库中没有在用的管理员，因此不采用它的内容：请在表 fednodule.users 中恢复一名管理员（role = 'server'，status = 'active'）。"
+        / "It holds no active administrator, so it is not followed: restore one in the table fednodule.users (role = 'server', status = 'active').";
+    DatabaseRefused { code }: "数据库拒绝了请求（SQLSTATE {code}）。" / "The database refused (SQLSTATE {code}).";
+    DatabaseCopy: "本机的副本无法更新：请检查磁盘空间与服务器日志。" / "The copy on this machine cannot be brought up to date: check the disk and the server's log.";
+    MailUnreachable: "没有响应：请检查 mail.host、mail.port 和防火墙。" / "Nothing answers: check mail.host, mail.port and the firewall.";
+    MailTimeout: "未能在 mail.timeout_seconds 内响应。" / "No answer within mail.timeout_seconds.";
+    MailTls: "加密连接不可信，或服务器不支持：请检查 mail.encryption 与 mail.ca。" / "The encrypted connection is not to be trusted, or not offered: check mail.encryption and mail.ca.";
+    MailCredentials: "登录被拒绝：请检查 mail.username 与 mail.password。" / "The log-in was refused: check mail.username and mail.password.";
+    MailRefused { code }: "邮件服务器拒绝（代码 {code}）。" / "The mail server refused (code {code}).";
+    MailUnwritable: "无法生成邮件：请检查 mail.from。" / "The mail could not be made: check mail.from.";
     SignInTitle: "请先登录" / "Log in first";
     SignInDetail: "登录已过期，或尚未登录。" / "The session has ended, or there was none.";
     ForbiddenTitle: "没有权限" / "Not allowed";

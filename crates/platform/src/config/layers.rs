@@ -14,8 +14,10 @@ use super::{Config, DEFAULT};
 /// What the name of an environment variable begins with; two underscores part the words of a key's path.
 const PREFIX: &str = "FEDNODULE__";
 /// Values that no message shows.
-const SECRETS: [&str; 1] = ["accounts.setup_token"];
-const SECTIONS: [&str; 6] = ["server", "storage", "accounts", "sessions", "logs", "worker"];
+const SECRETS: [&str; 3] = ["accounts.setup_token", "database.url", "mail.password"];
+/// Variables under the names that others have given them, in rising priority; each comes before the file and after our own
+/// name for the setting.
+const ALIASES: [(&str, &str); 2] = [("DATABASE_URL", "database.url"), ("SUPABASE_DB_URL", "database.url")];
 
 /// Where settings come from, in rising priority.
 #[derive(Debug, Default)]
@@ -102,40 +104,71 @@ pub enum ConfigError {
     },
 }
 
+/// A setting with the source of its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// Its path.
+    pub key: String,
+    /// As TOML writes it. A secret is hidden: `None`, also where there is none.
+    pub value: Option<String>,
+    /// Whether it is a secret that is set.
+    pub hides: bool,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
 /// Where each value that is not the default came from.
-pub(super) type Origins = BTreeMap<String, Origin>;
+type Origins = BTreeMap<String, Origin>;
 
 /// The merged settings, their types checked.
-pub(super) fn merge(sources: &Sources<'_>) -> Result<(Config, Origins), ConfigError> {
-    let mut layers = Layers { values: leaves(&defaults()?), origins: Origins::new() };
+pub(super) fn merge(sources: &Sources<'_>) -> Result<Config, ConfigError> {
+    let default = parse(Path::new("(default)"), DEFAULT)?;
+    let sections = default.keys().cloned().collect();
+    let mut layers = Layers { values: leaves(&default, &[]), origins: Origins::new(), sections };
     if let Some(path) = sources.file {
         let table = parse(path, &read(path)?)?;
-        for (key, value) in leaves(&table) {
+        for (key, value) in leaves(&table, &layers.sections) {
             layers.set(&key, value, Origin::File(path.to_owned()))?;
         }
     }
     if let Some(path) = sources.dot_env {
-        for (name, value) in dot_env(path)? {
-            layers.set_variable(&name, &value, Origin::DotEnv(path.to_owned(), name.clone()))?;
-        }
+        layers.set_variables(&dot_env(path)?, |name| Origin::DotEnv(path.to_owned(), name))?;
     }
-    for (name, value) in &sources.environment {
-        layers.set_variable(name, value, Origin::Variable(name.clone()))?;
-    }
+    layers.set_variables(&sources.environment, Origin::Variable)?;
     for (key, value) in &sources.explicit {
         layers.set_text(key, value, Origin::Explicit)?;
     }
-    let config = layers.config().map_err(|error| syntax(Path::new("(default)"), DEFAULT, &error))?;
-    Ok((config, layers.origins))
+    let mut config = layers.config().map_err(|error| syntax(Path::new("(default)"), DEFAULT, &error))?;
+    config.settings = layers.settings();
+    Ok(config)
 }
 
 struct Layers {
     /// Every setting by its path: the defaults name them all.
     values: BTreeMap<String, Value>,
     origins: Origins,
+    sections: Vec<String>,
 }
 
 impl Layers {
+    fn settings(&self) -> Vec<Setting> {
+        let setting = |(key, value): (&String, &Value)| {
+            let is_secret = SECRETS.contains(&key.as_str());
+            Setting {
+                key: key.clone(),
+                value: (!is_secret).then(|| value.as_str().map_or_else(|| value.to_string(), str::to_owned)),
+                hides: is_secret && value.as_str().is_some_and(|text| !text.is_empty()),
+                origin: self.origins.get(key).cloned().unwrap_or(Origin::Default),
+            }
+        };
+        // In the order of the default file's sections, which is that of importance.
+        let place =
+            |setting: &Setting| self.sections.iter().position(|name| setting.key.split('.').next() == Some(name));
+        let mut settings: Vec<Setting> = self.values.iter().map(setting).collect();
+        settings.sort_by_key(place);
+        settings
+    }
+
     fn set(&mut self, key: &str, value: Value, origin: Origin) -> Result<(), ConfigError> {
         let shown = if SECRETS.contains(&key) { "hidden".to_owned() } else { value.to_string() };
         let bad =
@@ -164,11 +197,22 @@ impl Layers {
     }
 
     /// Other programs' variables are none of our business.
-    fn set_variable(&mut self, name: &str, value: &str, origin: Origin) -> Result<(), ConfigError> {
-        match name.strip_prefix(PREFIX) {
-            Some(path) => self.set_text(&path.to_ascii_lowercase().replace("__", "."), value, origin),
-            None => Ok(()),
+    fn set_variables(
+        &mut self,
+        variables: &[(String, String)],
+        origin: impl Fn(String) -> Origin,
+    ) -> Result<(), ConfigError> {
+        for (alias, key) in ALIASES {
+            for (name, value) in variables.iter().filter(|(name, value)| name == alias && !value.is_empty()) {
+                self.set_text(key, value, origin(name.clone()))?;
+            }
         }
+        for (name, value) in variables {
+            if let Some(path) = name.strip_prefix(PREFIX) {
+                self.set_text(&path.to_ascii_lowercase().replace("__", "."), value, origin(name.clone()))?;
+            }
+        }
+        Ok(())
     }
 
     fn unknown(&self, key: &str, origin: Origin) -> ConfigError {
@@ -194,15 +238,27 @@ impl Layers {
 fn expected(key: &str) -> &'static str {
     match key {
         "server.listen" => "an address and a port, such as \"127.0.0.1:8080\"",
-        "server.public_url" | "storage.data" | "accounts.setup_token" | "worker.program" => "a text",
-        "server.forwarded_for" => "true or false",
+        "server.public_url"
+        | "storage.data"
+        | "accounts.setup_token"
+        | "database.url"
+        | "database.ca"
+        | "mail.host"
+        | "mail.username"
+        | "mail.password"
+        | "mail.from"
+        | "mail.ca"
+        | "worker.program" => "a text",
+        "server.forwarded_for" | "accounts.approve_always" => "true or false",
+        "mail.port" => "a port, such as 587",
+        "mail.encryption" => "\"starttls\", \"tls\" or \"none\"",
         "logs.level" => "\"error\", \"warn\", \"info\" or \"debug\"",
         _ => "a whole number that is not negative",
     }
 }
 
 /// The values of a table by their paths.
-fn leaves(table: &Table) -> BTreeMap<String, Value> {
+fn leaves(table: &Table, sections: &[String]) -> BTreeMap<String, Value> {
     let mut found = BTreeMap::new();
     let mut open: Vec<(String, &Table)> = vec![(String::new(), table)];
     while let Some((path, table)) = open.pop() {
@@ -214,7 +270,7 @@ fn leaves(table: &Table) -> BTreeMap<String, Value> {
                     found.insert(path, value.clone());
                 }
                 // `[server]` with nothing below it changes nothing; any other empty section is unknown.
-                Value::Table(_) if SECTIONS.contains(&path.as_str()) => {}
+                Value::Table(_) if sections.contains(&path) => {}
                 value => {
                     found.insert(path, value.clone());
                 }
@@ -222,10 +278,6 @@ fn leaves(table: &Table) -> BTreeMap<String, Value> {
         }
     }
     found
-}
-
-fn defaults() -> Result<Table, ConfigError> {
-    parse(Path::new("(default)"), DEFAULT)
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-pub use layers::{ConfigError, Origin, Sources};
+pub use layers::{ConfigError, Origin, Setting, Sources};
 pub use secret::Secret;
 
 /// The default file, with comments, for people to start from.
@@ -28,10 +28,17 @@ pub struct Config {
     pub accounts: Accounts,
     /// How long a log-in lasts.
     pub sessions: Sessions,
+    /// The users' database.
+    pub database: Database,
+    /// The way out for mail.
+    pub mail: Mail,
     /// The log of requests.
     pub logs: Logs,
     /// Processes for heavy work.
     pub worker: Worker,
+    /// Every setting as it was loaded, to be shown.
+    #[serde(skip)]
+    pub settings: Vec<Setting>,
 }
 
 /// `[server]`
@@ -78,6 +85,8 @@ pub struct Accounts {
     pub registrations_per_address: u32,
     /// Hours.
     pub reset_link_hours: u32,
+    /// Whether a verified e-mail address is not enough.
+    pub approve_always: bool,
 }
 
 /// `[sessions]`
@@ -88,6 +97,67 @@ pub struct Sessions {
     pub idle_minutes: u32,
     /// Hours.
     pub absolute_hours: u32,
+}
+
+/// `[database]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    /// `postgresql://…`; empty where there is none.
+    pub url: Secret,
+    /// PEM; empty for the authorities that browsers know.
+    pub ca: PathBuf,
+    /// Seconds.
+    pub timeout_seconds: u64,
+    /// Seconds.
+    pub check_seconds: u64,
+}
+
+/// `[mail]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mail {
+    /// Empty where no mail is sent.
+    pub host: String,
+    /// The server's.
+    pub port: u16,
+    /// How the way to the server is kept private.
+    pub encryption: Encryption,
+    /// Empty where the server asks for none.
+    pub username: String,
+    /// The same.
+    pub password: Secret,
+    /// The sender.
+    pub from: String,
+    /// PEM; empty for the authorities that browsers know.
+    pub ca: PathBuf,
+    /// Seconds.
+    pub timeout_seconds: u64,
+    /// Hours.
+    pub retry_hours: u32,
+    /// Mails to one address in an hour.
+    pub per_recipient: u32,
+    /// Mails asked for from one network address in an hour.
+    pub per_address: u32,
+}
+
+/// How mail is encrypted on its way to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encryption {
+    /// Begun in the open, then encrypted, or not sent at all.
+    Starttls,
+    /// From the first byte.
+    Tls,
+    /// Not at all.
+    None,
+}
+
+impl Mail {
+    /// Whether mail is sent.
+    pub fn is_on(&self) -> bool {
+        !self.host.is_empty()
+    }
 }
 
 /// `[logs]`
@@ -131,9 +201,10 @@ impl Config {
     /// When a source cannot be read, or holds a key that is not known or a value that makes no sense: the message names
     /// the file or variable, the key, and what was expected.
     pub fn load(sources: &Sources<'_>) -> Result<Self, ConfigError> {
-        let (config, origins) = layers::merge(sources)?;
+        let config = layers::merge(sources)?;
         check::values(&config).map_err(|bad| {
-            let origin = origins.get(bad.key).cloned().unwrap_or(Origin::Default);
+            let setting = config.settings.iter().find(|setting| setting.key == bad.key);
+            let origin = setting.map_or(Origin::Default, |setting| setting.origin.clone());
             ConfigError::Value { origin, key: bad.key.to_owned(), found: bad.found, expected: bad.expected }
         })?;
         Ok(config)

@@ -21,6 +21,7 @@ const ASSETS: &[(&str, &str, &[u8])] = &[
     ("dom.js", SCRIPT, include_bytes!("../../web/assets/dom.js")),
     ("forms.js", SCRIPT, include_bytes!("../../web/assets/forms.js")),
     ("password.js", SCRIPT, include_bytes!("../../web/assets/password.js")),
+    ("settings.js", SCRIPT, include_bytes!("../../web/assets/settings.js")),
     ("tables.js", SCRIPT, include_bytes!("../../web/assets/tables.js")),
     ("icon.svg", "image/svg+xml", include_bytes!("../../web/assets/icon.svg")),
 ];

@@ -5,6 +5,7 @@
 
 mod api;
 mod assets;
+mod checklist;
 mod context;
 mod guard;
 mod outside;
@@ -25,9 +26,11 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::accounts::Accounts;
 use crate::clock::{Clock, Moment};
-use crate::config::Server;
+use crate::config::{Server, Setting};
 use crate::live::Live;
+use crate::mail::Post;
 use crate::store::Store;
+use crate::users::Users;
 use problem::Problem;
 pub(crate) use templates::Templates;
 
@@ -37,6 +40,11 @@ const MAX_BODY_BYTES: usize = 16 << 10;
 /// What every handler can use.
 pub(crate) struct Inner {
     pub(crate) accounts: Accounts,
+    pub(crate) users: Arc<Users>,
+    /// Who sends the mails, where there is an SMTP server.
+    pub(crate) post: Option<Post>,
+    /// As they were loaded, to be shown.
+    pub(crate) settings: Vec<Setting>,
     pub(crate) store: Arc<Store>,
     pub(crate) live: Live,
     pub(crate) clock: Clock,

@@ -10,12 +10,16 @@ use serde::Deserialize;
 
 use super::api::accounts::accounts;
 use super::api::audit::{Range, entries};
+use super::api::settings::{Shown, settings as all_settings};
 use super::api::system::system;
+use super::checklist::checklist;
 use super::context::{Administrator, Context, LANGUAGE_COOKIE};
 use super::guard::redirect;
 use super::{App, Problem};
 use crate::accounts::{Caller, Role};
 use crate::catalog::Language;
+use crate::store::{StorageError, users};
+use crate::users::Phase;
 
 /// Entries of the audit log on one page, and of the newest on the overview.
 const ENTRIES: u32 = 50;
@@ -39,7 +43,12 @@ impl Next {
 
 /// A page before signing in.
 fn door(app: &App, name: &str, here: &str, context: Context, values: Value) -> Result<Response, Problem> {
-    let frame = context! { here => here, password_score => app.password_score };
+    let frame = context! {
+        here => here,
+        password_score => app.password_score,
+        has_mail => app.accounts.has_mail(),
+        mail_is_enough => app.accounts.mail_is_enough(),
+    };
     let html = app.templates.render(name, context.language, context! { ..values, ..frame })?;
     Ok(Html(html).into_response())
 }
@@ -93,6 +102,8 @@ fn inside(
     let frame = context! {
         here => here,
         password_score => app.password_score,
+        has_mail => app.accounts.has_mail(),
+        users_database_is_down => matches!(app.users.state().phase, Phase::Down(_)),
         csrf => caller.token.csrf(),
         me => context! {
             username => caller.username.as_str(),
@@ -110,7 +121,7 @@ pub(crate) async fn overview(
     caller: Caller,
 ) -> Result<Html<String>, Problem> {
     let values = if caller.role == Role::Server {
-        let system = system(&app).await?;
+        let system = system(&app, context.language).await?;
         let database_kib = system.database_bytes.div_ceil(1024);
         context! { system => Value::from(Serde(system)), database_kib, newest => newest(&app).await? }
     } else {
@@ -148,7 +159,40 @@ pub(crate) async fn audit(
 }
 
 pub(crate) async fn account(State(app): State<App>, context: Context, caller: Caller) -> Result<Html<String>, Problem> {
-    inside(&app, "account.html", "/account", context, &caller, context! {})
+    let id = caller.user_id;
+    let user = app.store.read(move |db| users::by_id(db, id).map_err(StorageError::from)).await?;
+    let (email, email_new) = user.map(|user| (user.email, user.email_new)).unwrap_or_default();
+    inside(&app, "account.html", "/account", context, &caller, context! { email, email_new })
+}
+
+pub(crate) async fn forgot(State(app): State<App>, context: Context) -> Result<Response, Problem> {
+    door(&app, "forgot.html", "/forgot", context, context! {})
+}
+
+pub(crate) async fn verify(State(app): State<App>, context: Context) -> Result<Response, Problem> {
+    door(&app, "verify.html", "/verify", context, context! {})
+}
+
+pub(crate) async fn settings(
+    State(app): State<App>,
+    context: Context,
+    Administrator(caller): Administrator,
+) -> Result<Html<String>, Problem> {
+    let mut sections: Vec<(String, Vec<Shown>)> = Vec::new();
+    for shown in all_settings(&app) {
+        let name = shown.key.split('.').next().unwrap_or_default().to_owned();
+        match sections.last_mut().filter(|(last, _)| *last == name) {
+            Some((_, settings)) => settings.push(shown),
+            None => sections.push((name, vec![shown])),
+        }
+    }
+    inside(&app, "settings.html", "/settings", context, &caller, context! { sections => Value::from(Serde(sections)) })
+}
+
+pub(crate) async fn help(State(app): State<App>, context: Context, caller: Caller) -> Result<Html<String>, Problem> {
+    let steps = checklist(&app, &caller).await?;
+    let done = steps.iter().filter(|step| step.done).count();
+    inside(&app, "help.html", "/help", context, &caller, context! { steps => Value::from(Serde(steps)), done })
 }
 
 #[cfg(test)]

@@ -211,6 +211,28 @@ impl From<Refusal> for Problem {
                 Message::LastAdministratorTitle,
                 Message::LastAdministratorDetail,
             ),
+            Refusal::VerificationInvalid => Self::new(
+                Code::UNPROCESSABLE_ENTITY,
+                "invalid-link",
+                Message::VerificationTitle,
+                Message::VerificationDetail,
+            ),
+            Refusal::Unverified => {
+                Self::new(Code::FORBIDDEN, "unverified", Message::UnverifiedTitle, Message::UnverifiedDetail)
+            }
+            Refusal::NotVerifiedYet => {
+                Self::new(Code::CONFLICT, "not-verified", Message::NotVerifiedTitle, Message::NotVerifiedDetail)
+            }
+            Refusal::NoMail => Self::new(Code::CONFLICT, "no-mail", Message::NoMailTitle, Message::NoMailDetail),
+            Refusal::UsersUnavailable { seconds } => {
+                let (title, detail) = (Message::UsersUnavailableTitle, Message::UsersUnavailableDetail);
+                let problem = Self::new(Code::SERVICE_UNAVAILABLE, "users-database-unavailable", title, detail);
+                Self { retry_after_seconds: Some(seconds), ..problem }
+            }
+            Refusal::ChangedElsewhere => {
+                let (title, detail) = (Message::ChangedElsewhereTitle, Message::ChangedElsewhereDetail);
+                Self::new(Code::CONFLICT, "changed-elsewhere", title, detail)
+            }
             Refusal::ResetLinkInvalid => {
                 Self::new(Code::UNPROCESSABLE_ENTITY, "invalid-link", Message::ResetLinkTitle, Message::ResetLinkDetail)
             }

@@ -61,22 +61,29 @@ routes! {
     Anyone get "/login" pages::login;
     Anyone get "/register" pages::register;
     Anyone get "/reset" pages::reset;
+    Anyone get "/forgot" pages::forgot;
+    Anyone get "/verify" pages::verify;
     Anyone get "/language/{tag}" pages::language;
     Anyone get "/assets/{version}/{name}" assets::serve;
     SignedIn get "/" pages::overview;
     SignedIn get "/account" pages::account;
+    SignedIn get "/help" pages::help;
     Server get "/users" pages::users;
     Server get "/audit" pages::audit;
+    Server get "/settings" pages::settings;
 
     Anyone get "/api/health" api::system::health;
     Anyone post "/api/setup" api::accounts::set_up;
     Anyone post "/api/accounts" api::accounts::register;
     Anyone post "/api/password-strength" api::accounts::strength;
     Anyone post "/api/password-reset" api::accounts::reset;
+    Anyone post "/api/password-forgotten" api::accounts::forgot;
+    Anyone post "/api/email-verification" api::accounts::verify_email;
     Anyone post "/api/session" api::session::sign_in;
     SignedIn get "/api/session" api::session::show;
     SignedIn delete "/api/session" api::session::sign_out;
     SignedIn put "/api/account/password" api::accounts::change_password;
+    SignedIn put "/api/account/email" api::accounts::change_email;
     Server get "/api/accounts" api::accounts::list;
     Server post "/api/accounts/{username}/approve" api::accounts::approve;
     Server post "/api/accounts/{username}/disable" api::accounts::disable;
@@ -87,4 +94,7 @@ routes! {
     Server get "/api/audit" api::audit::list;
     Server get "/api/audit/verification" api::audit::verify;
     Server get "/api/system" api::system::show;
+    Server get "/api/settings" api::settings::show;
+    Server post "/api/settings/database-test" api::settings::test_database;
+    Server post "/api/settings/mail-test" api::settings::test_mail;
 }

@@ -20,11 +20,15 @@ pub(super) const TEMPLATES: &[(&str, &str)] = &[
     ("login.html", include_str!("../../web/templates/login.html")),
     ("register.html", include_str!("../../web/templates/register.html")),
     ("reset.html", include_str!("../../web/templates/reset.html")),
+    ("forgot.html", include_str!("../../web/templates/forgot.html")),
+    ("verify.html", include_str!("../../web/templates/verify.html")),
     ("problem.html", include_str!("../../web/templates/problem.html")),
     ("overview.html", include_str!("../../web/templates/overview.html")),
     ("users.html", include_str!("../../web/templates/users.html")),
     ("audit.html", include_str!("../../web/templates/audit.html")),
     ("account.html", include_str!("../../web/templates/account.html")),
+    ("settings.html", include_str!("../../web/templates/settings.html")),
+    ("help.html", include_str!("../../web/templates/help.html")),
 ];
 
 /// The drawings, in a square of 24, drawn for these pages.
@@ -70,6 +74,20 @@ const ICONS: &[(&str, &str)] = &[
         "sign-in",
         r#"<path d="M10 4h8a1 1 0 0 1 1 1v14a1 1 0 0 1-1 1h-8"/><path d="M4 12h10"/><path d="m10.5 8.5 3.5 3.5-3.5 3.5"/>"#,
     ),
+    ("mail", r#"<rect x="3" y="5.5" width="18" height="13" rx="1.5"/><path d="m3.5 7 8.5 6.5L20.5 7"/>"#),
+    (
+        "database",
+        r#"<ellipse cx="12" cy="6" rx="7.5" ry="2.8"/><path d="M4.5 6v12c0 1.6 3.4 2.8 7.5 2.8s7.5-1.2 7.5-2.8V6"/><path d="M4.5 12c0 1.6 3.4 2.8 7.5 2.8s7.5-1.2 7.5-2.8"/>"#,
+    ),
+    (
+        "settings",
+        r#"<path d="M4 7h9M17 7h3M4 17h3M11 17h9"/><circle cx="15" cy="7" r="2.2"/><circle cx="9" cy="17" r="2.2"/>"#,
+    ),
+    (
+        "help",
+        r#"<circle cx="12" cy="12" r="8.5"/><path d="M9.6 9.6a2.5 2.5 0 1 1 3.6 2.3c-.8.4-1.2 1-1.2 1.9M12 16.6v.2"/>"#,
+    ),
+    ("circle", r#"<circle cx="12" cy="12" r="8.5"/>"#),
     ("edit", r#"<path d="m4 20 1-4L16.5 4.5l3 3L8 19z"/><path d="m14 7 3 3"/>"#),
 ];
 

@@ -36,11 +36,18 @@ pub(crate) enum Action {
     LockedOut,
     SignedOut,
     UsersFileKeptAside,
+    EmailChangeAsked,
+    EmailVerified,
+    ResetAsked,
+    MailGivenUp,
+    UsersUploaded,
+    UsersReconciled,
+    UsersDatabaseLost,
+    UsersDatabaseBack,
 }
 
 impl Action {
-    #[cfg(test)]
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::SetUp,
         Self::Registered,
         Self::Approved,
@@ -55,6 +62,14 @@ impl Action {
         Self::LockedOut,
         Self::SignedOut,
         Self::UsersFileKeptAside,
+        Self::EmailChangeAsked,
+        Self::EmailVerified,
+        Self::ResetAsked,
+        Self::MailGivenUp,
+        Self::UsersUploaded,
+        Self::UsersReconciled,
+        Self::UsersDatabaseLost,
+        Self::UsersDatabaseBack,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -73,7 +88,21 @@ impl Action {
             Self::LockedOut => "locked_out",
             Self::SignedOut => "signed_out",
             Self::UsersFileKeptAside => "users_file_kept_aside",
+            Self::EmailChangeAsked => "email_change_asked",
+            Self::EmailVerified => "email_verified",
+            Self::ResetAsked => "reset_asked",
+            Self::MailGivenUp => "mail_given_up",
+            Self::UsersUploaded => "users_uploaded",
+            Self::UsersReconciled => "users_reconciled",
+            Self::UsersDatabaseLost => "users_database_lost",
+            Self::UsersDatabaseBack => "users_database_back",
         }
+    }
+}
+
+impl Action {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.name() == name)
     }
 }
 
@@ -88,6 +117,24 @@ pub(crate) struct Event<'a> {
     pub(crate) address: Option<&'a str>,
     /// More, such as the new role.
     pub(crate) detail: &'a str,
+}
+
+/// An entry to be that may have to wait.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OwnedEvent {
+    pub(crate) action: Action,
+    pub(crate) actor: Option<String>,
+    pub(crate) target: Option<String>,
+    pub(crate) address: Option<String>,
+    pub(crate) detail: String,
+}
+
+impl OwnedEvent {
+    pub(crate) fn append(&self, db: &Connection, now: Moment) -> rusqlite::Result<()> {
+        let Self { action, actor, target, address, detail } = self;
+        let (actor, target, address) = (actor.as_deref(), target.as_deref(), address.as_deref());
+        append(db, &Event { action: *action, actor, target, address, detail }, now)
+    }
 }
 
 /// An entry of the log.

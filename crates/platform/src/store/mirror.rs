@@ -46,13 +46,30 @@ struct Record {
     role: Role,
     status: Status,
     password_hash: PasswordHash,
+    // Files from before there was mail have neither.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    email: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    email_new: Option<String>,
     created_at: String,
 }
 
 impl From<User> for Record {
     fn from(user: User) -> Self {
-        let User { id: _, username, institution, role, status, password_hash, created_at } = user;
-        Self { username, institution, role, status, password_hash, created_at: created_at.to_string() }
+        let User {
+            id: _,
+            version: _,
+            username,
+            institution,
+            role,
+            status,
+            password_hash,
+            email,
+            email_new,
+            created_at,
+        } = user;
+        let created_at = created_at.to_string();
+        Self { username, institution, role, status, password_hash, email, email_new, created_at }
     }
 }
 

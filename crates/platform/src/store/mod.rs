@@ -7,10 +7,13 @@
 pub(crate) mod audit;
 pub(crate) mod events;
 pub(crate) mod failures;
+pub(crate) mod intents;
+pub(crate) mod mails;
 mod mirror;
 pub(crate) mod resets;
 pub(crate) mod sessions;
 pub(crate) mod users;
+pub(crate) mod verifications;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -25,7 +28,11 @@ use crate::clock::Moment;
 
 /// What makes the database, step by step; how many were taken is kept in SQLite's `user_version`. A step that somebody may
 /// have taken is never changed: the next one goes on from it.
-const STEPS: &[&str] = &[include_str!("schema/1_accounts.sql"), include_str!("schema/2_events.sql")];
+const STEPS: &[&str] = &[
+    include_str!("schema/1_accounts.sql"),
+    include_str!("schema/2_events.sql"),
+    include_str!("schema/3_mail_and_remote_users.sql"),
+];
 const SCHEMA_VERSION: i64 = STEPS.len() as i64;
 
 /// Why the stored data cannot be used.
@@ -161,6 +168,11 @@ impl Store {
     pub(crate) async fn verify_audit(self: &Arc<Self>) -> Result<audit::AuditReport, StorageError> {
         let store = Arc::clone(self);
         blocking(move || audit::verify_audit(&store.folder)).await
+    }
+
+    /// Whether a file of this name lies in the folder.
+    pub(crate) fn has_file(&self, name: &str) -> bool {
+        self.folder.join(name).is_file()
     }
 
     /// The size of the database in bytes, with its log.

@@ -8,6 +8,11 @@ use crate::token::TokenHash;
 /// Stores a token, in place of any that the user had.
 pub(crate) fn issue(db: &Connection, token: &TokenHash, user_id: i64, expires_at: Moment) -> rusqlite::Result<()> {
     remove_of_user(db, user_id)?;
+    add(db, token, user_id, expires_at)
+}
+
+/// Stores a token besides those that the user has: the mail with it may arrive late, or twice.
+pub(crate) fn add(db: &Connection, token: &TokenHash, user_id: i64, expires_at: Moment) -> rusqlite::Result<()> {
     let sql = "INSERT INTO resets (token_hash, user_id, expires_at) VALUES (?1, ?2, ?3)";
     db.prepare_cached(sql)?.execute(params![token, user_id, expires_at.0]).map(drop)
 }

@@ -6,23 +6,30 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::audit::{Action, AuditReport, Event, Fault, append, verify};
-use super::users::{NewUser, PasswordHash};
+use super::users::{PasswordHash, User};
 use super::*;
 use crate::accounts::{Role, Status};
 
 const NOW: Moment = Moment(1_800_000_000_000);
 
-fn add_user(store: &Store, username: &str) {
-    let writer = &mut *locked(&store.writer);
-    let password_hash = PasswordHash("$2b$10$x".to_owned());
-    let new = NewUser {
-        username,
-        institution: "市一医院",
+fn user(username: &str) -> User {
+    User {
+        id: 0,
+        username: username.to_owned(),
+        institution: "市一医院".to_owned(),
         role: Role::Client,
         status: Status::Pending,
-        password_hash: &password_hash,
-    };
-    assert!(users::insert(&writer.connection, &new, NOW).unwrap());
+        password_hash: PasswordHash("$2b$10$x".to_owned()),
+        email: None,
+        email_new: None,
+        created_at: NOW,
+        version: 0,
+    }
+}
+
+fn add_user(store: &Store, username: &str) {
+    let writer = &mut *locked(&store.writer);
+    users::put(&writer.connection, &mut user(username), NOW).unwrap();
     mirror::synchronise(writer, &store.folder, NOW);
 }
 
@@ -100,18 +107,9 @@ fn a_transaction_is_done_as_a_whole_or_not_at_all() {
     let folder = tempfile::tempdir().unwrap();
     let store = Arc::new(Store::open(folder.path(), NOW).unwrap());
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let password_hash = PasswordHash("x".to_owned());
     let job = |fails: bool| {
-        let password_hash = password_hash.clone();
         move |db: &Connection| {
-            let new = NewUser {
-                username: "county",
-                institution: "县医院",
-                role: Role::Client,
-                status: Status::Pending,
-                password_hash: &password_hash,
-            };
-            users::insert(db, &new, NOW)?;
+            users::put(db, &mut user("county"), NOW)?;
             append(db, &event("county"), NOW)?;
             if fails { Err(StorageError::Task) } else { Ok(()) }
         }
@@ -133,8 +131,7 @@ fn two_servers_do_not_share_a_folder_and_a_later_database_is_refused() {
     locked(&store.writer).connection.pragma_update(None, "user_version", 99).unwrap();
     drop(store);
     let message = Store::open(folder.path(), NOW).err().unwrap().to_string();
-    let known = format!("has version 99; this program knows versions up to {SCHEMA_VERSION}");
-    assert!(message.contains(&known), "{message}");
+    assert!(message.contains("has version 99; this program knows versions up to"), "{message}");
     assert!(matches!(audit::verify_audit(folder.path()), Err(StorageError::Newer { found: 99, .. })));
     assert!(matches!(audit::verify_audit(&folder.path().join("x")), Err(StorageError::Missing { .. })));
 }

@@ -9,13 +9,20 @@ use crate::clock::Moment;
 /// A user as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct User {
+    /// 0 until it is stored.
     pub(crate) id: i64,
     pub(crate) username: String,
     pub(crate) institution: String,
     pub(crate) role: Role,
     pub(crate) status: Status,
     pub(crate) password_hash: PasswordHash,
+    /// Verified.
+    pub(crate) email: Option<String>,
+    /// Not verified yet.
+    pub(crate) email_new: Option<String>,
     pub(crate) created_at: Moment,
+    /// Of the row in the users' database, 0 where it has none.
+    pub(crate) version: i64,
 }
 
 /// What bcrypt made of a password. `Debug` hides it.
@@ -29,16 +36,7 @@ impl std::fmt::Debug for PasswordHash {
     }
 }
 
-/// A user who is not stored yet.
-pub(crate) struct NewUser<'a> {
-    pub(crate) username: &'a str,
-    pub(crate) institution: &'a str,
-    pub(crate) role: Role,
-    pub(crate) status: Status,
-    pub(crate) password_hash: &'a PasswordHash,
-}
-
-const COLUMNS: &str = "id, username, institution, role, status, password_hash, created_at";
+const COLUMNS: &str = "id, username, institution, role, status, password_hash, email, email_new, created_at, version";
 
 fn user(row: &Row<'_>) -> rusqlite::Result<User> {
     Ok(User {
@@ -48,16 +46,31 @@ fn user(row: &Row<'_>) -> rusqlite::Result<User> {
         role: row.get(3)?,
         status: row.get(4)?,
         password_hash: PasswordHash(row.get(5)?),
-        created_at: Moment(row.get(6)?),
+        email: row.get(6)?,
+        email_new: row.get(7)?,
+        created_at: Moment(row.get(8)?),
+        version: row.get(9)?,
     })
 }
 
-/// Stores a new user; `false` where the name is taken.
-pub(crate) fn insert(db: &Connection, new: &NewUser<'_>, now: Moment) -> rusqlite::Result<bool> {
-    let sql = "INSERT INTO users (username, institution, role, status, password_hash, created_at, updated_at)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6) ON CONFLICT (username) DO NOTHING";
-    let row = params![new.username, new.institution, new.role, new.status, new.password_hash.0, now.0];
-    Ok(db.prepare_cached(sql)?.execute(row)? == 1)
+/// Stores a user as a whole, and gives one that is new its number.
+pub(crate) fn put(db: &Connection, user: &mut User, now: Moment) -> rusqlite::Result<()> {
+    let User { id, username, institution, role, status, password_hash, email, email_new, created_at, version } = &*user;
+    let hash = &password_hash.0;
+    if *id == 0 {
+        let sql = "INSERT INTO users (username, institution, role, status, password_hash, email, email_new, created_at,
+                   version, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+        let row = params![username, institution, role, status, hash, email, email_new, created_at.0, version, now.0];
+        db.prepare_cached(sql)?.execute(row)?;
+        user.id = db.last_insert_rowid();
+    } else {
+        let sql =
+            "UPDATE users SET institution = ?2, role = ?3, status = ?4, password_hash = ?5, email = ?6, email_new = ?7,
+                   version = ?8, updated_at = ?9 WHERE id = ?1";
+        let row = params![id, institution, role, status, hash, email, email_new, version, now.0];
+        db.prepare_cached(sql)?.execute(row)?;
+    }
+    Ok(())
 }
 
 pub(crate) fn by_name(db: &Connection, username: &str) -> rusqlite::Result<Option<User>> {
@@ -82,19 +95,11 @@ pub(crate) fn count(db: &Connection, role: Role, status: Status) -> rusqlite::Re
     db.prepare_cached(sql)?.query_row(params![role, status], |row| row.get(0))
 }
 
-pub(crate) fn set_status(db: &Connection, id: i64, status: Status, now: Moment) -> rusqlite::Result<()> {
-    let sql = "UPDATE users SET status = ?2, updated_at = ?3 WHERE id = ?1";
-    db.prepare_cached(sql)?.execute(params![id, status, now.0]).map(drop)
-}
-
-pub(crate) fn set_role(db: &Connection, id: i64, role: Role, now: Moment) -> rusqlite::Result<()> {
-    let sql = "UPDATE users SET role = ?2, updated_at = ?3 WHERE id = ?1";
-    db.prepare_cached(sql)?.execute(params![id, role, now.0]).map(drop)
-}
-
-pub(crate) fn set_password(db: &Connection, id: i64, hash: &PasswordHash, now: Moment) -> rusqlite::Result<()> {
-    let sql = "UPDATE users SET password_hash = ?2, updated_at = ?3 WHERE id = ?1";
-    db.prepare_cached(sql)?.execute(params![id, hash.0, now.0]).map(drop)
+/// The accounts in use with this verified address; several may share one.
+pub(crate) fn by_email(db: &Connection, address: &str) -> rusqlite::Result<Vec<User>> {
+    let sql =
+        format!("SELECT {COLUMNS} FROM users WHERE lower(email) = lower(?1) AND status = 'active' ORDER BY username");
+    db.prepare_cached(&sql)?.query_map([address], user)?.collect()
 }
 
 /// Rises with every change of any user.

@@ -75,6 +75,12 @@ impl Client {
         Self { http, address, cookies: BTreeMap::new(), csrf: None, origin, extra: Vec::new() }
     }
 
+    /// The same browser, of whose server the address has changed.
+    pub(crate) fn moved_to(&mut self, address: SocketAddr) {
+        self.address = address;
+        self.origin = Some(format!("http://{address}"));
+    }
+
     pub(crate) async fn get(&mut self, path: &str) -> Answer {
         self.send("GET", path, None).await
     }

@@ -49,7 +49,7 @@ impl Server {
         Self::on(folder, config, Arc::new(AtomicI64::new(1_800_000_000_000))).await
     }
 
-    async fn on(folder: Arc<TempDir>, config: Config, now: Arc<AtomicI64>) -> Self {
+    pub(crate) async fn on(folder: Arc<TempDir>, config: Config, now: Arc<AtomicI64>) -> Self {
         let (shutdown, clock) = (Shutdown::default(), Clock::Manual(Arc::clone(&now)));
         let (tell, told) = oneshot::channel();
         let (asked, settings) = (shutdown.clone(), config.clone());

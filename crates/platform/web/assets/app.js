@@ -4,6 +4,7 @@ import { wireActions } from "./actions.js";
 import { localiseTimes, showFlash } from "./dom.js";
 import { wireForms } from "./forms.js";
 import { wirePasswords } from "./password.js";
+import { wireTests } from "./settings.js";
 import { wireTables } from "./tables.js";
 
 localiseTimes();
@@ -12,3 +13,4 @@ wireForms();
 wirePasswords();
 wireActions();
 wireTables();
+wireTests();

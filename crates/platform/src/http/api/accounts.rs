@@ -29,7 +29,7 @@ pub(crate) async fn set_up(
     Body(entered): Body<SetUp>,
 ) -> Result<StatusCode, Problem> {
     let SetUp { token, username, institution, password } = entered;
-    let registration = Registration { username, institution, password };
+    let registration = Registration { username, institution, password, email: None };
     app.accounts.set_up(&token, registration, context.address).await?;
     Ok(StatusCode::CREATED)
 }
@@ -40,6 +40,8 @@ pub(crate) struct Register {
     username: String,
     institution: String,
     password: String,
+    /// Where mail is sent.
+    email: Option<String>,
 }
 
 pub(crate) async fn register(
@@ -47,9 +49,59 @@ pub(crate) async fn register(
     context: Context,
     Body(entered): Body<Register>,
 ) -> Result<StatusCode, Problem> {
-    let Register { username, institution, password } = entered;
-    app.accounts.register(Registration { username, institution, password }, context.address).await?;
+    let Register { username, institution, password, email } = entered;
+    let registration = Registration { username, institution, password, email };
+    app.accounts.register(registration, context.language, context.address).await?;
     Ok(StatusCode::CREATED)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Verify {
+    token: String,
+}
+
+pub(crate) async fn verify_email(
+    State(app): State<App>,
+    context: Context,
+    Body(Verify { token }): Body<Verify>,
+) -> Result<Json<Value>, Problem> {
+    let status = app.accounts.verify_email(&token, context.language, context.address).await?;
+    Ok(Json(json!({ "status": status })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Forgot {
+    /// A user name or an e-mail address.
+    account: String,
+}
+
+/// The same answer whether there is such an account or not.
+pub(crate) async fn forgot(
+    State(app): State<App>,
+    context: Context,
+    Body(Forgot { account }): Body<Forgot>,
+) -> Result<StatusCode, Problem> {
+    app.accounts.forgot(&account, context.language, context.address).await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChangeEmail {
+    email: String,
+    current_password: String,
+}
+
+pub(crate) async fn change_email(
+    State(app): State<App>,
+    context: Context,
+    caller: Caller,
+    Body(ChangeEmail { email, current_password }): Body<ChangeEmail>,
+) -> Result<StatusCode, Problem> {
+    app.accounts.change_email(caller, current_password, &email, context.language, context.address).await?;
+    Ok(StatusCode::ACCEPTED)
 }
 
 #[derive(Deserialize)]
@@ -115,6 +167,8 @@ pub(crate) struct Account {
     institution: String,
     role: Role,
     status: Status,
+    email: Option<String>,
+    email_new: Option<String>,
     created_at: String,
     signed_in_at: Option<String>,
 }
@@ -128,6 +182,8 @@ pub(in crate::http) async fn accounts(app: &App) -> Result<Vec<Account>, Problem
                 institution: user.institution,
                 role: user.role,
                 status: user.status,
+                email: user.email,
+                email_new: user.email_new,
                 created_at: user.created_at.to_string(),
                 signed_in_at: signed_in_at.map(|at| at.to_string()),
             })
@@ -148,7 +204,7 @@ async fn change(
     change: Change,
     context: Context,
 ) -> Result<StatusCode, Problem> {
-    app.accounts.change(caller, username, change, context.address).await?;
+    app.accounts.change(caller, username, change, context.language, context.address).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

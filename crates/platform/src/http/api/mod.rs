@@ -4,4 +4,5 @@ pub(super) mod accounts;
 pub(super) mod audit;
 pub(super) mod events;
 pub(super) mod session;
+pub(super) mod settings;
 pub(super) mod system;

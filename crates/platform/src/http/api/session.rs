@@ -24,7 +24,7 @@ pub(crate) async fn sign_in(
     context: Context,
     Body(SignIn { username, password }): Body<SignIn>,
 ) -> Result<impl IntoResponse, Problem> {
-    let session = app.accounts.sign_in(&username, password, context.address).await?;
+    let session = app.accounts.sign_in(&username, password, context.language, context.address).await?;
     let answer = json!({ "role": session.role, "csrf_token": session.token.csrf() });
     Ok(with_session(&app, Some(&session.token), (StatusCode::CREATED, Json(answer))))
 }
