@@ -134,6 +134,7 @@ pub async fn serve_by_clock(
     let post = post(config, &store, &clock)?;
     let setup_token = accounts.prepare_set_up().await?;
     let jobs = Jobs::new(&config.worker)?;
+    let kept = Arc::clone(&store);
     let app = App::new(Inner {
         accounts,
         live: Live::start(Arc::clone(&store)).await?,
@@ -175,6 +176,9 @@ pub async fn serve_by_clock(
     if !suspended {
         tracing::warn!("some workers did not suspend in time and were killed");
     }
+    app.live.close().await;
+    drop((app, router));
+    kept.release().await;
     tracing::info!("stopped");
     Ok(())
 }

@@ -4,10 +4,11 @@
 //! in order. Progress is only delivered: who misses it sees the next. Whoever listens and is too slow loses what it has
 //! not read, and is told so; it then asks for what it missed by number.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinHandle;
 
 use crate::store::events::{Audience, Event, all_since, bounds};
 use crate::store::{StorageError, Store};
@@ -49,6 +50,8 @@ pub(crate) struct Live(Arc<Inner>);
 struct Inner {
     store: Arc<Store>,
     deliveries: broadcast::Sender<Arc<Delivery>>,
+    closing: watch::Sender<bool>,
+    task: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Live {
@@ -57,10 +60,25 @@ impl Live {
     /// # Errors
     /// When the database cannot be read.
     pub(crate) async fn start(store: Arc<Store>) -> Result<Self, StorageError> {
-        let live = Self(Arc::new(Inner { store, deliveries: broadcast::Sender::new(WAITING) }));
-        let (_, newest) = live.0.store.read(|db| bounds(db).map_err(StorageError::from)).await?;
-        tokio::spawn(live.clone().deliver(newest));
+        let (_, newest) = store.read(|db| bounds(db).map_err(StorageError::from)).await?;
+        let deliveries = broadcast::Sender::new(WAITING);
+        let live =
+            Self(Arc::new(Inner { store, deliveries, closing: watch::Sender::new(false), task: Mutex::default() }));
+        *live.task() = Some(tokio::spawn(live.clone().deliver(newest)));
         Ok(live)
+    }
+
+    /// Delivers what is left, and lets go of the store.
+    pub(crate) async fn close(&self) {
+        self.0.closing.send_replace(true);
+        let task = self.task().take();
+        if let Some(task) = task {
+            task.await.ok();
+        }
+    }
+
+    fn task(&self) -> std::sync::MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.0.task.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells of something that is not stored.
@@ -75,26 +93,30 @@ impl Live {
     }
 
     async fn deliver(self, mut last: i64) {
+        let mut closing = self.0.closing.subscribe();
         loop {
-            let Some(events) = self.after_commit(last).await else { continue };
+            // From before the reading: whatever is committed after it ends the wait.
+            let (committed, closes) = (self.0.store.committed(), *closing.borrow());
+            let read = self.0.store.read(move |db| all_since(db, last, READ_AT_ONCE).map_err(StorageError::from)).await;
+            let events = read.unwrap_or_else(|error| {
+                tracing::error!(error = &error as &dyn std::error::Error, "events cannot be read");
+                Vec::new()
+            });
+            let any = !events.is_empty();
             for event in events {
                 last = event.number;
                 self.0.deliveries.send(Arc::new(Delivery::Event(event))).ok();
             }
+            if !any && closes {
+                return;
+            }
+            if !any {
+                tokio::select! {
+                    () = committed => {}
+                    _ = closing.wait_for(|closing| *closing) => {}
+                }
+            }
         }
-    }
-
-    /// The events after number `last`, when there are some.
-    async fn after_commit(&self, last: i64) -> Option<Vec<Event>> {
-        let committed = self.0.store.committed();
-        let read = self.0.store.read(move |db| all_since(db, last, READ_AT_ONCE).map_err(StorageError::from)).await;
-        match read {
-            Ok(events) if !events.is_empty() => return Some(events),
-            Ok(_) => {}
-            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "events cannot be read"),
-        }
-        committed.await;
-        None
     }
 }
 

@@ -19,6 +19,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::Notify;
@@ -162,6 +163,18 @@ impl Store {
     /// Ends when something is committed after this call.
     pub(crate) fn committed(&self) -> OwnedNotified {
         Arc::clone(&self.committed).notified_owned()
+    }
+
+    /// Lets go of the folder. Work on the database that was given up goes on in its own thread to its end, which is waited
+    /// for; whoever starts next must find the folder free.
+    pub(crate) async fn release(self: Arc<Self>) {
+        for _ in 0..1000 {
+            if Arc::strong_count(&self) == 1 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        tracing::warn!("something still uses the database");
     }
 
     /// Checks the audit log on a connection of its own: a long log must not keep every other reader waiting.
