@@ -12,6 +12,7 @@ mod orient;
 pub mod patch_grid;
 pub mod render;
 pub mod resample;
+pub mod slices;
 mod volume;
 mod voxel_box;
 mod window;

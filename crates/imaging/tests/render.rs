@@ -1,7 +1,10 @@
 //! Pictures: the patient's right is on the left, millimetres are square, findings are where they are.
 
-use imaging::render::{Marker, Plane, RenderError, SliceStyle, render_slice, slice_at, slice_count};
-use imaging::{Geometry, Volume, Window};
+use imaging::render::{
+    Marker, Plane, RenderError, SliceNumber, SliceStyle, render_part, render_slice, slice_at, slice_count,
+};
+use imaging::slices::SliceReader;
+use imaging::{Geometry, Volume, VoxelBox, Window};
 
 const AMBER: [u8; 3] = [0xff, 0xb0, 0x20];
 
@@ -81,6 +84,26 @@ fn findings_are_circled_on_the_slices_that_they_touch() {
     assert_eq!(image.pixel(60, 30), [128; 3], "the finding itself is not drawn upon");
     let plain = render_slice(&volume, Plane::Axial, 10, &style).expect("a picture");
     assert!(plain.pixels.iter().all(|&level| level == 128), "nothing else is drawn");
+}
+
+#[test]
+fn a_part_looks_as_it_does_in_the_whole() {
+    let volume = marked([[-1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, 1.0]]);
+    let scan = SliceReader::of(volume.clone()).expect("a scan");
+    let shape_zyx = scan.geometry().shape_zyx;
+    for plane in Plane::ALL {
+        let [across, ..] = plane.axes();
+        let (index, count) = ([5, 5, 7][across], shape_zyx[2 - across]);
+        let mut block = VoxelBox::whole(shape_zyx);
+        (block.start_zyx[2 - across], block.end_zyx[2 - across]) = (index, index + 1);
+        let marker = Marker { center_mm_xyz: [-50.0, -30.0, 14.0], diameter_mm: 8.0, number: 3 };
+        let style = SliceStyle { markers: vec![marker], ..SliceStyle::default() };
+        let slice = scan.read(&block).expect("a slice");
+        let part = render_part(&slice, plane, SliceNumber { index, count }, None, &style).expect("a picture");
+        assert!(part == render_slice(&volume, plane, index, &style).expect("a picture"), "{plane:?}");
+        let finer = render_part(&slice, plane, SliceNumber { index, count }, Some(0.25), &style).expect("a picture");
+        assert_eq!([finer.width, finer.height], [part.width * 4, part.height * 4]);
+    }
 }
 
 #[test]

@@ -4,13 +4,14 @@
 //! Users may live in a PostgreSQL database, of which the data folder then keeps a copy; mail goes out through an SMTP server.
 //!
 //! [`serve`] (or [`run`], which brings its own runtime) opens the data folder of a [`Config`] and answers until a
-//! [`Shutdown`] is asked for. [`verify_audit`] checks the audit log of such a folder. Nothing here opens a CT or knows a
-//! network; there is no route to data or training.
+//! [`Shutdown`] is asked for. [`verify_audit`] checks the audit log of such a folder. Nothing here knows a network: it
+//! shows scans, and leaves heavy work to processes of its own.
 
 mod accounts;
 mod catalog;
 mod clock;
 pub mod config;
+mod data;
 mod http;
 mod jobs;
 mod listener;

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use crate::accounts::{AccountError, Accounts};
 use crate::clock::Clock;
 use crate::config::{Config, Secret};
+use crate::data::slices::Slices;
 use crate::http::{self, App, Inner};
 use crate::jobs::Jobs;
 use crate::listener;
@@ -148,6 +149,7 @@ pub async fn serve_by_clock(
         cookie_seconds: u64::from(config.sessions.absolute_hours) * 3600,
         started,
         templates: http::Templates::new()?,
+        slices: Slices::new(config.storage.data.clone(), config.viewer.cache_mib << 20),
     });
     let address = config.server.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;

@@ -13,5 +13,6 @@ mod write;
 pub use error::{MetaImageError, Problem};
 pub use header::{ByteOrder, DataFile, ElementType, Header, HeaderSize};
 pub use limits::Limits;
+pub(crate) use read::PlainInt16;
 pub use read::{Reader, read_f32, read_header, read_hu};
 pub use write::{Compression, WriteElement, write};

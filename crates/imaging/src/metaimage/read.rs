@@ -9,7 +9,7 @@ use flate2::bufread::ZlibDecoder;
 use crate::Volume;
 
 use super::element::{Sample, conversion};
-use super::header::{DataFile, Header, HeaderSize};
+use super::header::{ByteOrder, DataFile, ElementType, Header, HeaderSize};
 use super::{Limits, MetaImageError, Problem};
 
 /// Bytes that are decoded at a time.
@@ -47,6 +47,40 @@ pub struct Reader<R> {
     stored_bytes: u64,
 }
 
+/// Voxels that can be read from anywhere in the middle.
+#[derive(Debug)]
+pub(crate) struct PlainInt16 {
+    pub(crate) path: PathBuf,
+    /// Bytes before the first voxel.
+    pub(crate) start: u64,
+    pub(crate) order: ByteOrder,
+}
+
+impl PlainInt16 {
+    /// Opens the file again: whoever reads here does not disturb others.
+    pub(crate) fn open(&self) -> Result<File, MetaImageError> {
+        File::open(&self.path).map_err(|source| self.failed(source))
+    }
+
+    /// Reads the voxels from the one at `offset` on until `bytes` is full.
+    pub(crate) fn read(&self, file: &mut File, offset: usize, bytes: &mut [u8]) -> Result<(), MetaImageError> {
+        let position = self.start + offset as u64 * size_of::<i16>() as u64;
+        file.seek(SeekFrom::Start(position)).and_then(|_| file.read_exact(bytes)).map_err(|source| self.failed(source))
+    }
+
+    /// The voxel in two bytes.
+    pub(crate) fn value(&self, bytes: [u8; 2]) -> i16 {
+        match self.order {
+            ByteOrder::Little => i16::from_le_bytes(bytes),
+            ByteOrder::Big => i16::from_be_bytes(bytes),
+        }
+    }
+
+    fn failed(&self, source: io::Error) -> MetaImageError {
+        Problem::Io { doing: "reading the voxels", source }.at(&self.path)
+    }
+}
+
 impl Reader<File> {
     /// Opens a .mhd or .mha file.
     pub fn open(path: &Path, limits: &Limits) -> Result<Self, MetaImageError> {
@@ -81,6 +115,19 @@ impl<R: Read + Seek> Reader<R> {
     /// What the header says.
     pub fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// Where the voxels start, if they lie in the file one after the other as `int16`.
+    pub(crate) fn plain_int16(&mut self) -> Result<Option<PlainInt16>, MetaImageError> {
+        if self.header.compressed || self.header.element_type != ElementType::Short {
+            return Ok(None);
+        }
+        // `locate` has left the data there.
+        let start = self
+            .data
+            .stream_position()
+            .map_err(|source| Problem::Io { doing: "seeking in the data file", source }.at(&self.data_path))?;
+        Ok(Some(PlainInt16 { path: self.data_path.clone(), start, order: self.header.byte_order }))
     }
 
     /// All voxels as CT values, with the number of voxels that had to be saturated.

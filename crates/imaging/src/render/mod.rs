@@ -37,7 +37,7 @@ impl Plane {
 
     /// The world axis (x, y, z) along which slices count, the one to the right of the picture, the one along its
     /// height.
-    fn axes(self) -> [usize; 3] {
+    pub fn axes(self) -> [usize; 3] {
         match self {
             Self::Axial => [2, 0, 1],
             Self::Coronal => [1, 0, 2],
@@ -49,8 +49,8 @@ impl Plane {
     fn letters(self) -> [&'static str; 4] {
         match self {
             Self::Axial => ["R", "L", "A", "P"],
-            Self::Coronal => ["R", "L", "S", "I"],
-            Self::Sagittal => ["A", "P", "S", "I"],
+            Self::Coronal => ["R", "L", "H", "F"],
+            Self::Sagittal => ["A", "P", "H", "F"],
         }
     }
 }
@@ -134,17 +134,48 @@ pub fn render_slice(
     style: &SliceStyle,
 ) -> Result<RgbImage, RenderError> {
     let view = LpsView::new(volume).ok_or(RenderError::Oblique)?;
-    let frame = Frame::new(&view, plane, index)?;
-    let mut image = frame.image(&view, &style.window);
+    let frame = Frame::new(&view, plane, index, None)?;
+    let label = SliceNumber { index, count: frame.count };
+    Ok(draw(&view, &frame, label, style))
+}
+
+/// Which slice of how many, both as the whole scan counts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SliceNumber {
+    /// From 0.
+    pub index: usize,
+    /// All slices of the plane.
+    pub count: usize,
+}
+
+/// Draws the first slice of a part of a scan, for instance of a [`SliceReader::read`](crate::slices::SliceReader::read)
+/// around a finding. Pixels have `pixel_mm` or, where that is `None`, the size that [`render_slice`] chooses.
+///
+/// # Errors
+/// When the part is oblique or the picture would be too large.
+pub fn render_part(
+    part: &Volume<i16>,
+    plane: Plane,
+    number: SliceNumber,
+    pixel_mm: Option<f64>,
+    style: &SliceStyle,
+) -> Result<RgbImage, RenderError> {
+    let view = LpsView::new(part).ok_or(RenderError::Oblique)?;
+    let frame = Frame::new(&view, plane, 0, pixel_mm)?;
+    Ok(draw(&view, &frame, number, style))
+}
+
+fn draw(view: &LpsView<'_, i16>, frame: &Frame, number: SliceNumber, style: &SliceStyle) -> RgbImage {
+    let mut image = frame.image(view, &style.window);
     // Letters and lines grow with the picture.
     let scale = ((image.width.min(image.height) + 120) / 240).max(1);
     for marker in &style.markers {
         frame.mark(&mut image, marker, scale);
     }
     if style.annotated {
-        frame.annotate(&mut image, &style.window, scale);
+        frame.annotate(&mut image, &style.window, number, scale);
     }
-    Ok(image)
+    image
 }
 
 /// How the pixels of a picture lie in the world.
@@ -164,7 +195,7 @@ struct Frame {
 }
 
 impl Frame {
-    fn new(view: &LpsView<'_, i16>, plane: Plane, index: usize) -> Result<Self, RenderError> {
+    fn new(view: &LpsView<'_, i16>, plane: Plane, index: usize, pixel_mm: Option<f64>) -> Result<Self, RenderError> {
         let [across, right, down] = plane.axes();
         let axes = [right, down, across];
         let voxels = axes.map(|axis| view.shape_zyx[2 - axis]);
@@ -173,7 +204,7 @@ impl Frame {
         if index >= count {
             return Err(RenderError::NoSuchSlice { plane, index, count });
         }
-        let pixel_mm = spacing_mm[0].min(spacing_mm[1]);
+        let pixel_mm = pixel_mm.unwrap_or(spacing_mm[0].min(spacing_mm[1]));
         let edge = |i: usize| (voxels[i] as f64 * spacing_mm[i] / pixel_mm).round().max(1.0) as usize;
         let size @ [width, height] = [edge(0), edge(1)];
         if width > MAX_EDGE || height > MAX_EDGE {
@@ -256,7 +287,7 @@ impl Frame {
         image.text([x as isize, y as isize], &number, scale, FINDING, DARK);
     }
 
-    fn annotate(&self, image: &mut RgbImage, window: &Window, scale: usize) {
+    fn annotate(&self, image: &mut RgbImage, window: &Window, number: SliceNumber, scale: usize) {
         let margin = 4 * scale;
         let (width, height) = (image.width, image.height);
         let mut put = |text: &str, x: usize, y: usize| {
@@ -271,7 +302,7 @@ impl Frame {
         put(r, right(r), middle_y);
         put(t, middle_x, margin);
         put(b, middle_x, bottom);
-        put(&format!("{}/{}", self.index + 1, self.count), margin, margin);
+        put(&format!("{}/{}", number.index + 1, number.count), margin, margin);
         let levels = format!("W {} L {}", window.width_hu, window.center_hu);
         put(&levels, right(&levels), margin);
 

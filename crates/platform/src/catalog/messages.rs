@@ -188,6 +188,18 @@ messages! {
     BodyField { what }: "字段不符：{what}" / "the fields do not fit: {what}";
     QueryDetail { parameter, expected }: "参数 {parameter} 须为{expected}" / "Parameter {parameter} must be {expected}";
     ExpectedNumber { from, to }: " {from} 到 {to} 的整数" / "a whole number from {from} to {to}";
+    ExpectedDecimal { from, to }: " {from} 到 {to} 的数" / "a number from {from} to {to}";
+    ExpectedPoint: " x,y,z（毫米）" / "x,y,z in millimetres";
+    ExpectedMarks { most }: "编号:x,y,z,直径（毫米），以分号分隔，最多 {most} 个"
+        / "number:x,y,z,diameter in millimetres, with semicolons between and at most {most} of them";
+    NoSuchSliceTitle: "没有这一层" / "There is no such slice";
+    NoSuchSliceDetail { count, last }: "该方向共有 {count} 层，编号 0 到 {last}。"
+        / "There are {count} slices in this plane, numbered 0 to {last}.";
+    ScanUnreadableTitle: "影像文件无法读取" / "The scan's file cannot be read";
+    ScanUnreadableDetail: "文件可能已损坏或被移走。请重新上传该影像；若重复出现，请管理员检查磁盘。"
+        / "It may be damaged or gone. Upload the scan again; if this happens again, an administrator should check the disk.";
+    PictureLargeTitle: "图像过大" / "The picture would be too large";
+    PictureLargeDetail: "请增大 pixel_mm 或减小 field_mm。" / "Ask for larger pixels (pixel_mm) or a smaller field (field_mm).";
     TimeoutTitle: "请求超时" / "The request took too long";
     TimeoutDetail: "请稍后重试。" / "Try again later.";
     InternalTitle: "服务器出错" / "The server failed";

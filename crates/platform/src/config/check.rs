@@ -16,7 +16,7 @@ pub(super) struct Bad {
 }
 
 pub(super) fn values(config: &Config) -> Result<(), Bad> {
-    let Config { server, storage, accounts, sessions, database, mail, logs, worker, settings: _ } = config;
+    let Config { server, storage, accounts, sessions, viewer, database, mail, logs, worker, settings: _ } = config;
     let url = &server.public_url;
     ensure(
         url.is_empty() || is_origin(url),
@@ -42,6 +42,7 @@ pub(super) fn values(config: &Config) -> Result<(), Bad> {
     within(sessions.absolute_hours, 1..=168, "sessions.absolute_hours", "1 to 168 hours")?;
     check_database(database)?;
     check_mail(mail, url)?;
+    within(viewer.cache_mib, 1..=65_536, "viewer.cache_mib", "1 to 65536 MiB")?;
     within(logs.days, 1..=3650, "logs.days", "1 to 3650 days")?;
     within(worker.grace_seconds, 1..=600, "worker.grace_seconds", "1 to 600 seconds")
 }

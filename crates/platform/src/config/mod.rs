@@ -32,6 +32,8 @@ pub struct Config {
     pub database: Database,
     /// The way out for mail.
     pub mail: Mail,
+    /// Slices of scans.
+    pub viewer: Viewer,
     /// The log of requests.
     pub logs: Logs,
     /// Processes for heavy work.
@@ -158,6 +160,14 @@ impl Mail {
     pub fn is_on(&self) -> bool {
         !self.host.is_empty()
     }
+}
+
+/// `[viewer]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Viewer {
+    /// Mebibytes of slices and decoded scans kept in memory.
+    pub cache_mib: usize,
 }
 
 /// `[logs]`

@@ -23,6 +23,16 @@ const ASSETS: &[(&str, &str, &[u8])] = &[
     ("password.js", SCRIPT, include_bytes!("../../web/assets/password.js")),
     ("settings.js", SCRIPT, include_bytes!("../../web/assets/settings.js")),
     ("tables.js", SCRIPT, include_bytes!("../../web/assets/tables.js")),
+    ("viewer.css", "text/css; charset=utf-8", include_bytes!("../../web/assets/viewer.css")),
+    ("viewer.js", SCRIPT, include_bytes!("../../web/assets/viewer.js")),
+    ("viewer-findings.js", SCRIPT, include_bytes!("../../web/assets/viewer-findings.js")),
+    ("viewer-pane.js", SCRIPT, include_bytes!("../../web/assets/viewer-pane.js")),
+    ("viewer-slices.js", SCRIPT, include_bytes!("../../web/assets/viewer-slices.js")),
+    ("viewer-space.js", SCRIPT, include_bytes!("../../web/assets/viewer-space.js")),
+    ("viewer-volume.js", SCRIPT, include_bytes!("../../web/assets/viewer-volume.js")),
+    ("viewer-window.js", SCRIPT, include_bytes!("../../web/assets/viewer-window.js")),
+    ("report.css", "text/css; charset=utf-8", include_bytes!("../../web/assets/report.css")),
+    ("report.js", SCRIPT, include_bytes!("../../web/assets/report.js")),
     ("icon.svg", "image/svg+xml", include_bytes!("../../web/assets/icon.svg")),
 ];
 

@@ -27,6 +27,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::accounts::Accounts;
 use crate::clock::{Clock, Moment};
 use crate::config::{Server, Setting};
+use crate::data::slices::Slices;
 use crate::live::Live;
 use crate::mail::Post;
 use crate::store::Store;
@@ -55,6 +56,7 @@ pub(crate) struct Inner {
     pub(crate) cookie_seconds: u64,
     pub(crate) started: Moment,
     pub(crate) templates: Templates,
+    pub(crate) slices: Slices,
 }
 
 /// The same, shared.

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::api::accounts::accounts;
 use super::api::audit::{Range, entries};
 use super::api::settings::{Shown, settings as all_settings};
+use super::api::slices::own_scan;
 use super::api::system::system;
 use super::checklist::checklist;
 use super::context::{Administrator, Context, LANGUAGE_COOKIE};
@@ -156,6 +157,40 @@ pub(crate) async fn audit(
     let is_newest = before == i64::MAX;
     let values = context! { entries => Value::from(Serde(entries)), older, is_newest };
     inside(&app, "audit.html", "/audit", context, &caller, values)
+}
+
+/// The viewer on a scan.
+pub(crate) async fn scan(
+    State(app): State<App>,
+    context: Context,
+    caller: Caller,
+    Path(id): Path<i64>,
+) -> Result<Html<String>, Problem> {
+    let scan = own_scan(&app, &caller, id).await?;
+    let values = context! { scan => scan.id, inference => "" };
+    inside(&app, "viewer.html", &format!("/scans/{id}"), context, &caller, values)
+}
+
+/// The viewer on a result. The page asks the API for it, which knows whose it is.
+pub(crate) async fn inference(
+    State(app): State<App>,
+    context: Context,
+    caller: Caller,
+    Path(id): Path<i64>,
+) -> Result<Html<String>, Problem> {
+    let values = context! { scan => "", inference => id };
+    inside(&app, "viewer.html", &format!("/inferences/{id}"), context, &caller, values)
+}
+
+/// A result to print.
+pub(crate) async fn report(
+    State(app): State<App>,
+    context: Context,
+    caller: Caller,
+    Path(id): Path<i64>,
+) -> Result<Html<String>, Problem> {
+    let values = context! { inference => id, printed => app.clock.now().to_string() };
+    inside(&app, "report.html", &format!("/inferences/{id}/report"), context, &caller, values)
 }
 
 pub(crate) async fn account(State(app): State<App>, context: Context, caller: Caller) -> Result<Html<String>, Problem> {

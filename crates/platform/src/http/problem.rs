@@ -76,6 +76,21 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "unreadable-request", Message::BodyTitle, detail)
     }
 
+    pub(super) fn no_such_slice(count: usize) -> Self {
+        let detail = Message::NoSuchSliceDetail { count: count.to_string(), last: count.saturating_sub(1).to_string() };
+        Self::new(StatusCode::NOT_FOUND, "no-such-slice", Message::NoSuchSliceTitle, detail)
+    }
+
+    pub(super) fn scan_unreadable() -> Self {
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        Self::new(status, "scan-unreadable", Message::ScanUnreadableTitle, Message::ScanUnreadableDetail)
+    }
+
+    pub(super) fn picture_too_large() -> Self {
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        Self::new(status, "picture-too-large", Message::PictureLargeTitle, Message::PictureLargeDetail)
+    }
+
     pub(super) fn title(&self, language: Language) -> String {
         self.title.text(language)
     }

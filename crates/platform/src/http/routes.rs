@@ -71,6 +71,9 @@ routes! {
     Server get "/users" pages::users;
     Server get "/audit" pages::audit;
     Server get "/settings" pages::settings;
+    SignedIn get "/scans/{id}" pages::scan;
+    SignedIn get "/inferences/{id}" pages::inference;
+    SignedIn get "/inferences/{id}/report" pages::report;
 
     Anyone get "/api/health" api::system::health;
     Anyone post "/api/setup" api::accounts::set_up;
@@ -84,6 +87,9 @@ routes! {
     SignedIn delete "/api/session" api::session::sign_out;
     SignedIn put "/api/account/password" api::accounts::change_password;
     SignedIn put "/api/account/email" api::accounts::change_email;
+    SignedIn get "/api/scans/{id}" api::slices::geometry;
+    SignedIn get "/api/scans/{id}/preview" api::slices::preview;
+    SignedIn get "/api/scans/{id}/slice/{plane}/{slice}" api::slices::slice;
     Server get "/api/accounts" api::accounts::list;
     Server post "/api/accounts/{username}/approve" api::accounts::approve;
     Server post "/api/accounts/{username}/disable" api::accounts::disable;

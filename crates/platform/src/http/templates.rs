@@ -29,6 +29,8 @@ pub(super) const TEMPLATES: &[(&str, &str)] = &[
     ("account.html", include_str!("../../web/templates/account.html")),
     ("settings.html", include_str!("../../web/templates/settings.html")),
     ("help.html", include_str!("../../web/templates/help.html")),
+    ("viewer.html", include_str!("../../web/templates/viewer.html")),
+    ("report.html", include_str!("../../web/templates/report.html")),
 ];
 
 /// The drawings, in a square of 24, drawn for these pages.
@@ -88,6 +90,17 @@ const ICONS: &[(&str, &str)] = &[
         r#"<circle cx="12" cy="12" r="8.5"/><path d="M9.6 9.6a2.5 2.5 0 1 1 3.6 2.3c-.8.4-1.2 1-1.2 1.9M12 16.6v.2"/>"#,
     ),
     ("circle", r#"<circle cx="12" cy="12" r="8.5"/>"#),
+    ("crosshair", r#"<circle cx="12" cy="12" r="6.5"/><path d="M12 2.5v6M12 15.5v6M2.5 12h6M15.5 12h6"/>"#),
+    ("contrast", r#"<circle cx="12" cy="12" r="8.5"/><path d="M12 3.5v17M12 7.5h6.5M12 12h8.2M12 16.5h6.5"/>"#),
+    ("pan", r#"<path d="M12 3v18M3 12h18"/><path d="m9 6 3-3 3 3M9 18l3 3 3-3M6 9l-3 3 3 3M18 9l3 3-3 3"/>"#),
+    ("measure", r#"<path d="m3 16.5 13.5-13.5L21 7.5 7.5 21z"/><path d="m7 12.5 2 2M10 9.5l3 3M13 6.5l2 2"/>"#),
+    ("restore", r#"<path d="M4.5 5v5h5"/><path d="M5 10a8 8 0 1 1-1 4"/>"#),
+    ("cube", r#"<path d="m12 3 8 4.5v9L12 21l-8-4.5v-9z"/><path d="m4 7.5 8 4.5 8-4.5M12 12v9"/>"#),
+    ("keyboard", r#"<path d="M3 6.5h18v11H3z"/><path d="M6.5 10h.2M10 10h.2M13.5 10h.2M17 10h.2M7.5 14h9"/>"#),
+    ("report", r#"<path d="M6 3h9l4 4v14H6z"/><path d="M14 3v5h5"/><path d="M12.5 11v6M9.5 14h6"/>"#),
+    ("print", r#"<path d="M7 8V3.5h10V8"/><path d="M7 17H4V8h16v9h-3"/><path d="M7 13.5h10v7H7z"/>"#),
+    ("back", r#"<path d="M20 12H5"/><path d="m11 6-6 6 6 6"/>"#),
+    ("download", r#"<path d="M12 4v11"/><path d="m7.5 11 4.5 4.5 4.5-4.5"/><path d="M4.5 20h15"/>"#),
     ("edit", r#"<path d="m4 20 1-4L16.5 4.5l3 3L8 19z"/><path d="m14 7 3 3"/>"#),
 ];
 

@@ -11,6 +11,7 @@ pub(crate) mod intents;
 pub(crate) mod mails;
 mod mirror;
 pub(crate) mod resets;
+pub(crate) mod scans;
 pub(crate) mod sessions;
 pub(crate) mod users;
 pub(crate) mod verifications;
@@ -33,6 +34,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/1_accounts.sql"),
     include_str!("schema/2_events.sql"),
     include_str!("schema/3_mail_and_remote_users.sql"),
+    include_str!("schema/4_scans.sql"),
 ];
 const SCHEMA_VERSION: i64 = STEPS.len() as i64;
 

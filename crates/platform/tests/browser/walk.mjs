@@ -1,66 +1,11 @@
-// Walks through the web platform as people do, in Chromium, and looks at everything twice: 1440 and 390 pixels wide.
-// Arguments: the server's address, its set-up token, a folder for screenshots. Needs FEDNODULE_NODE_MODULES (with
-// playwright-core and axe-core) and FEDNODULE_BROWSER. Ends with 1 and a list of what is wrong.
+// Walks through the web platform as people do, in Chromium. Arguments: the server's address, its set-up token, a folder for
+// screenshots. Ends with 1 and a list of what is wrong.
 
-import { mkdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
-import { pathToFileURL } from "node:url";
+import { base, expect, finish, given, look, NARROW, signIn, submit, text, visitor } from "./visitors.mjs";
 
-const [base, setUpToken, folder] = process.argv.slice(2);
-const modules = process.env.FEDNODULE_NODE_MODULES;
-const { chromium } = await import(pathToFileURL(join(modules, "playwright-core", "index.mjs")));
-const axe = readFileSync(join(modules, "axe-core", "axe.min.js"), "utf8");
+const [setUpToken] = given;
 const PASSWORD = "copper lantern drifting 42";
 const OTHER_PASSWORD = "violet anchor humming 77";
-const WIDE = { width: 1440, height: 900 };
-const NARROW = { width: 390, height: 844 };
-
-mkdirSync(folder, { recursive: true });
-const problems = [];
-const complain = (what) => problems.push(what);
-const expect = (fine, what) => fine || complain(what);
-// Chromium's own sandbox needs rights that containers do not give.
-const browser = await chromium.launch({ executablePath: process.env.FEDNODULE_BROWSER, args: ["--no-sandbox"] });
-
-/** A person with a browser of their own. */
-async function visitor(size = WIDE, colorScheme = "light") {
-  const context = await browser.newContext({ viewport: size, locale: "zh-CN", timezoneId: "Asia/Shanghai", colorScheme });
-  const page = await context.newPage();
-  page.setDefaultTimeout(30_000);
-  page.on("pageerror", (error) => complain(`${page.url()}: ${error}`));
-  page.on("console", (line) => {
-    // What the server refuses on purpose, browsers report as a failure to load.
-    const refused = line.text().startsWith("Failed to load resource: the server responded with a status of 4");
-    if (["error", "warning"].includes(line.type()) && !refused) complain(`${page.url()}: ${line.text()}`);
-  });
-  page.on("request", (request) => expect(request.url().startsWith(`${base}/`), `asks elsewhere: ${request.url()}`));
-  return page;
-}
-
-let pictures = 0;
-
-/** A picture at both widths, where nothing sticks out and axe-core finds nothing serious. */
-async function look(page, name) {
-  const before = page.viewportSize();
-  const number = String(++pictures).padStart(2, "0");
-  for (const size of [WIDE, NARROW]) {
-    await page.setViewportSize(size);
-    await page.evaluate(() => document.fonts.ready);
-    await page.screenshot({ path: join(folder, `${number}-${name}-${size.width}.png`) });
-    const excess = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-    expect(excess <= 0, `${name} is ${excess} px too wide at ${size.width}`);
-    // Through the debugger: the page's own policy lets no such script in.
-    await page.evaluate(axe);
-    const { violations } = await page.evaluate(() => globalThis.axe.run());
-    for (const { id, impact, nodes } of violations.filter(({ impact }) => ["serious", "critical"].includes(impact))) {
-      complain(`${name} at ${size.width}, ${impact}: ${id}: ${nodes.map((node) => node.html).join(" | ").slice(0, 300)}`);
-    }
-  }
-  await page.setViewportSize(before);
-}
-
-const text = (page, selector) => page.locator(selector).first().innerText();
-const submit = (page) => page.click("button[type=submit]");
 
 async function confirm(page, call) {
   await page.click(`[data-call="POST /api/accounts/${call}"]`);
@@ -70,12 +15,6 @@ async function confirm(page, call) {
 async function change(page, call) {
   await confirm(page, call);
   await Promise.all([page.waitForEvent("load"), page.click("#confirm button[value=yes]")]);
-}
-
-async function signIn(page, username, password) {
-  await page.fill("#username", username);
-  await page.fill("#password", password);
-  await submit(page);
 }
 
 // The first administrator, with what goes wrong on the way.
@@ -207,7 +146,4 @@ await look(admin, "dark-login");
 await admin.goto(`${base}/audit`);
 expect(admin.url() === `${base}/login?next=/audit`, "whoever has left sees the audit log");
 
-await browser.close();
-console.log(`${pictures} views at two widths`);
-for (const problem of problems) console.error(problem);
-process.exit(problems.length ? 1 : 0);
+await finish();

@@ -30,7 +30,9 @@ pub(crate) struct Client {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
+    /// Empty where it is no text.
     pub(crate) text: String,
+    pub(crate) bytes: Bytes,
 }
 
 impl Answer {
@@ -130,8 +132,9 @@ impl Client {
                 self.cookies.insert(name.to_owned(), value.to_owned());
             }
         }
-        let text = String::from_utf8(body.collect().await?.to_bytes().to_vec())?;
-        Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, text })
+        let bytes = body.collect().await?.to_bytes();
+        let text = String::from_utf8(bytes.to_vec()).unwrap_or_default();
+        Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, text, bytes })
     }
 
     /// Signs in; the page's second token comes with the answer.

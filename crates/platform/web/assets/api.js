@@ -2,6 +2,12 @@
 
 import { text } from "./dom.js";
 
+/** Whose session has ended must log in; the page that was open comes back then. */
+export function toLogin() {
+  location.assign(`/login?next=${location.pathname}`);
+  return new Promise(() => {});
+}
+
 /** Resolves to `{ ok, status, body }`; where not ok, `body` has `title`, `detail` and perhaps `errors`. */
 export async function call(method, path, body) {
   const csrf = document.querySelector("meta[name=csrf-token]")?.content;
@@ -14,11 +20,7 @@ export async function call(method, path, body) {
   } catch {
     return { ok: false, status: 0, body: { title: text("offline"), detail: "" } };
   }
-  // Whose session has ended must log in; the page that was open comes back then.
-  if (response.status === 401) {
-    location.assign(`/login?next=${location.pathname}`);
-    return new Promise(() => {});
-  }
+  if (response.status === 401) return toLogin();
   const content = await response.text();
   try {
     return { ok: response.ok, status: response.status, body: content ? JSON.parse(content) : {} };

@@ -5,4 +5,5 @@ pub(super) mod audit;
 pub(super) mod events;
 pub(super) mod session;
 pub(super) mod settings;
+pub(super) mod slices;
 pub(super) mod system;

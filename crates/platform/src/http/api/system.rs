@@ -24,6 +24,8 @@ pub(crate) struct System {
     version: &'static str,
     started_at: String,
     pub(in crate::http) database_bytes: u64,
+    /// Slices and unpacked scans kept in memory.
+    slices_bytes: usize,
     audit_entries: i64,
     institutions: i64,
     administrators: i64,
@@ -84,6 +86,7 @@ pub(in crate::http) async fn system(app: &App, language: Language) -> Result<Sys
     let trouble = trouble.map(|trouble| trouble_reason(&trouble).text(language));
     let on = app.post.is_some();
     let (started_at, database_bytes) = (app.started.to_string(), app.store.size_bytes());
+    let slices_bytes = app.slices.memory_bytes();
     let now = app.clock.now();
     let (present_since, noticed_since) = (now.minus_minutes(PRESENT_MINUTES), now.minus_minutes(NOTICE_MINUTES));
     let read = app.store.read(move |db| {
@@ -93,6 +96,7 @@ pub(in crate::http) async fn system(app: &App, language: Language) -> Result<Sys
             version: env!("CARGO_PKG_VERSION"),
             started_at,
             database_bytes,
+            slices_bytes,
             audit_entries: audit::last(db)?,
             institutions: count(Role::Client, Status::Active)?,
             administrators: count(Role::Server, Status::Active)?,
