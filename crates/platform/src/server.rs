@@ -19,6 +19,7 @@ use crate::live::Live;
 use crate::mail::{Post, Rules, Sender};
 use crate::store::{StorageError, Store};
 use crate::users::Users;
+use crate::training::Trainings;
 
 /// Asks a server to stop. Clones ask the same server.
 #[derive(Debug, Clone)]
@@ -134,6 +135,7 @@ pub async fn serve_by_clock(
     let post = post(config, &store, &clock)?;
     let setup_token = accounts.prepare_set_up().await?;
     let jobs = Jobs::new(&config.worker)?;
+    let trainings = Trainings::start(Arc::clone(&store), clock.clone(), &config.storage.data, &jobs).await?;
     let app = App::new(Inner {
         accounts,
         live: Live::start(Arc::clone(&store)).await?,
@@ -147,6 +149,8 @@ pub async fn serve_by_clock(
         cookie_seconds: u64::from(config.sessions.absolute_hours) * 3600,
         started,
         templates: http::Templates::new()?,
+        jobs: jobs.clone(),
+        trainings,
     });
     let address = config.server.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;

@@ -29,8 +29,10 @@ use crate::clock::{Clock, Moment};
 use crate::config::{Server, Setting};
 use crate::live::Live;
 use crate::mail::Post;
-use crate::store::Store;
 use crate::users::Users;
+use crate::jobs::Jobs;
+use crate::store::Store;
+use crate::training::Trainings;
 use problem::Problem;
 pub(crate) use templates::Templates;
 
@@ -55,6 +57,8 @@ pub(crate) struct Inner {
     pub(crate) cookie_seconds: u64,
     pub(crate) started: Moment,
     pub(crate) templates: Templates,
+    pub(crate) jobs: Jobs,
+    pub(crate) trainings: Trainings,
 }
 
 /// The same, shared.

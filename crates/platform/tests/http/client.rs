@@ -30,7 +30,9 @@ pub(crate) struct Client {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
+    /// As far as it is text.
     pub(crate) text: String,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Answer {
@@ -65,6 +67,12 @@ impl Answer {
     pub(crate) fn expect_problem(self, status: u16, kind: &str) -> Self {
         assert_eq!((self.status, self.problem().as_deref()), (status, Some(kind)), "{self:?}");
         self
+    }
+
+    /// The problem as a document.
+    #[track_caller]
+    pub(crate) fn expect_problem_json(self, status: u16, kind: &str) -> Value {
+        self.expect_problem(status, kind).json()
     }
 }
 
@@ -130,8 +138,9 @@ impl Client {
                 self.cookies.insert(name.to_owned(), value.to_owned());
             }
         }
-        let text = String::from_utf8(body.collect().await?.to_bytes().to_vec())?;
-        Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, text })
+        let bytes = body.collect().await?.to_bytes().to_vec();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, text, bytes })
     }
 
     /// Signs in; the page's second token comes with the answer.

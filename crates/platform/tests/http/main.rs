@@ -24,3 +24,4 @@ mod server;
 mod sessions;
 mod settings;
 mod smtp;
+mod trainings;
