@@ -15,6 +15,22 @@ function colours() {
   return { ink: of("--ink"), soft: of("--ink-soft"), line: of("--line-soft"), series: night.matches ? DARK : LIGHT };
 }
 
+/** Entries that show the dash, too; the whole federation comes last. */
+function legend(chart, ink) {
+  const entries = chart.data.datasets.map((line, datasetIndex) => ({
+    text: line.label,
+    datasetIndex,
+    hidden: !chart.isDatasetVisible(datasetIndex),
+    fontColor: ink,
+    strokeStyle: line.borderColor,
+    fillStyle: line.borderColor,
+    lineWidth: line.borderWidth,
+    lineDash: line.borderDash,
+    pointStyle: "line",
+  }));
+  return entries.sort((a, b) => a.lineWidth - b.lineWidth || a.datasetIndex - b.datasetIndex);
+}
+
 /** A chart on a canvas; `show` takes lines `{ name, points: [{x, y}], whole }` and the words of the vertical axis. */
 export function lineChart(canvas) {
   let chart = null;
@@ -50,7 +66,7 @@ export function lineChart(canvas) {
         y: { beginAtZero: true, title: { display: true, text: title, color: soft, font }, ticks: { color: soft }, grid: { color: line } },
       },
       plugins: {
-        legend: { position: "bottom", labels: { color: ink, font, usePointStyle: true, pointStyle: "line", pointStyleWidth: 36 } },
+        legend: { position: "bottom", labels: { color: ink, font, usePointStyle: true, pointStyleWidth: 40, generateLabels: (drawn) => legend(drawn, ink) } },
         tooltip: { callbacks: { title: (items) => text("training.round", { round: items[0]?.parsed.x ?? "" }), label: (item) => `${item.dataset.label}: ${item.parsed.y.toFixed(4)}` } },
       },
     };

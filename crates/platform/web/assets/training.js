@@ -57,7 +57,8 @@ export function wireTraining() {
     set("mine", own.length ? doingWords(own[0]) : "—");
     const waits = state === "queued" && view.place;
     set("eta", waits ? text("training.place", { place: view.place }) : view.eta_ms === null ? "—" : duration(view.eta_ms));
-    set("eta-from", view.eta_ms === null ? (OVER.includes(state) ? "" : text("eta.unknown")) : text("eta." + view.eta_from));
+    const unknown = ["running", "queued"].includes(state) ? text("eta.unknown") : "";
+    set("eta-from", view.eta_ms === null ? unknown : text("eta." + view.eta_from));
     find("[data-figures]").setAttribute("aria-busy", "false");
   }
 

@@ -62,7 +62,7 @@ export function wireTrainings() {
 export async function wireComparison() {
   const root = document.querySelector("[data-comparison]");
   if (!root) return;
-  const ids = (new URLSearchParams(location.search).get("ids") ?? "").split(",").filter((id) => /^\d+$/.test(id)).slice(0, SEVERAL);
+  const ids = (new URLSearchParams(location.search).get("ids") ?? "").split(",").filter((id) => /^\d+$/.test(id)).slice(0, SEVERAL).sort((a, b) => a - b);
   const answers = await Promise.all(ids.map((id) => call("GET", `/api/trainings/${id}`)));
   const views = answers.filter((answer) => answer.ok).map((answer) => answer.body);
   document.querySelector("[data-export]").href = `/api/trainings/export?ids=${views.map((view) => view.id).join(",")}`;
