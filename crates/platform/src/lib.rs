@@ -18,11 +18,13 @@ mod listener;
 mod live;
 mod logging;
 mod mail;
+mod models;
 mod server;
 mod store;
 mod tls;
 mod token;
 mod users;
+mod training;
 
 pub use accounts::{Role, Status};
 pub use catalog::Language;

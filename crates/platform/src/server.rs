@@ -20,6 +20,7 @@ use crate::live::Live;
 use crate::mail::{Post, Rules, Sender};
 use crate::store::{StorageError, Store};
 use crate::users::Users;
+use crate::training::Trainings;
 
 /// Asks a server to stop. Clones ask the same server.
 #[derive(Debug, Clone)]
@@ -136,6 +137,7 @@ pub async fn serve_by_clock(
     let setup_token = accounts.prepare_set_up().await?;
     let jobs = Jobs::new(&config.worker)?;
     let kept = Arc::clone(&store);
+    let trainings = Trainings::start(Arc::clone(&store), clock.clone(), &config.storage.data, &jobs).await?;
     let app = App::new(Inner {
         accounts,
         live: Live::start(Arc::clone(&store)).await?,
@@ -150,6 +152,8 @@ pub async fn serve_by_clock(
         started,
         templates: http::Templates::new()?,
         slices: Slices::new(config.storage.data.clone(), config.viewer.cache_mib << 20),
+        jobs: jobs.clone(),
+        trainings,
     });
     let address = config.server.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;

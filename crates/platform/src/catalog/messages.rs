@@ -55,6 +55,33 @@ messages! {
     StrengthGood: "好" / "Good";
     StrengthStrong: "强" / "Strong";
 
+    // What is wrong with the form of a training.
+    TrainingRounds: "请填 1 到 20 的整数。" / "Enter a whole number from 1 to 20.";
+    TrainingEpochs: "请填 1 到 10 的整数。" / "Enter a whole number from 1 to 10.";
+    TrainingPatches: "请填 1 到 100000 的整数；通常为 400。" / "Enter a whole number from 1 to 100000; 400 is usual.";
+    TrainingRate: "请填大于 0、不超过 1 的数；通常为 0.001。" / "Enter a number above 0 and at most 1; 0.001 is usual.";
+    TrainingBatch: "请填 1 到 64 的整数；4 到 8 适合多数机器。" / "Enter a whole number from 1 to 64; 4 to 8 fits most machines.";
+    TrainingPatchSize: "请填 32 到 160 之间 16 的倍数；CPU 用 64，GPU 用 96 到 128。"
+        / "Enter a multiple of 16 from 32 to 160; 64 on a CPU, 96 to 128 on a GPU.";
+    TrainingMinimumSites: "请填 1 到 1000 的整数，且不多于所选机构。"
+        / "Enter a whole number from 1 to 1000, not more than the institutions chosen.";
+    TrainingDeadline: "请填 1 到 2592000 秒（30 天），或留空以等待所有机构。"
+        / "Enter 1 to 2592000 seconds (30 days), or nothing to wait for every institution.";
+    TrainingAlgorithm: "请选择 FedAvg、FedProx、FedAvgM 或 FedAdam。" / "Choose FedAvg, FedProx, FedAvgM or FedAdam.";
+    TrainingNetwork: "请从列表中选择网络。" / "Choose a network from the list.";
+    TrainingSeed: "请填 0 到 9007199254740991 的整数。" / "Enter a whole number from 0 to 9007199254740991.";
+    TrainingInitial: "没有这个模型版本，请从列表中选择。" / "There is no such model version; choose one from the list.";
+    TrainingOtherNetwork { network }: "该模型的网络是 {network}，与所选网络不同；请改选网络或起始模型。"
+        / "This model's network is {network}, not the one chosen; change the network or the starting model.";
+    TrainingNobody: "请至少选择一家机构。" / "Choose at least one institution.";
+    TrainingTooFew { chosen, minimum }: "只选了 {chosen} 家，少于最少机构数 {minimum}。"
+        / "{chosen} chosen, but every round needs at least {minimum}.";
+    TrainingNotReady { name }: "{name} 尚未就绪：需要至少一例完整、已标注且含结节的扫描。"
+        / "{name} is not ready: it needs a complete, annotated scan with a nodule.";
+    TrainingUnknown { name }: "没有在用的医疗机构账户 {name}。" / "There is no active institution {name}.";
+    TextTooLong { limit }: "不得超过 {limit} 个字符。" / "At most {limit} characters.";
+    ReasonMissing: "请写明原因，所有相关人员都会看到。" / "Say why; everybody concerned will see it.";
+
     // Why a request was refused: the title of the problem, then what to do.
     InvalidTitle: "填写的内容有误" / "Some entries cannot be used";
     InvalidDetail: "请修改标出的内容后重试。" / "Change what is marked and try again.";
@@ -166,6 +193,19 @@ messages! {
     MailCredentials: "登录被拒绝：请检查 mail.username 与 mail.password。" / "The log-in was refused: check mail.username and mail.password.";
     MailRefused { code }: "邮件服务器拒绝（代码 {code}）。" / "The mail server refused (code {code}).";
     MailUnwritable: "无法生成邮件：请检查 mail.from。" / "The mail could not be made: check mail.from.";
+    NoTrainingTitle: "没有这个训练任务" / "There is no such training";
+    NoTrainingDetail: "编号有误，或您的机构没有参加。" / "The number is wrong, or your institution does not take part.";
+    TrainingStateTitle: "任务状态不允许此操作" / "The training's state does not allow this";
+    TrainingStateDetail: "状态刚刚改变，请看页面上的最新状态。" / "It has just changed; look at the page again.";
+    NoModelTitle: "没有这个模型版本" / "There is no such model version";
+    NoModelDetail: "请刷新列表后重试。" / "Reload the list and try again.";
+    ModelCurrentTitle: "该版本已在使用" / "This version is in use already";
+    ModelCurrentDetail: "请刷新列表。" / "Reload the list.";
+    ModelDamagedTitle: "模型文件与记录不符" / "The model's file is not what was recorded";
+    ModelDamagedDetail: "文件缺失或已被改动，不能使用。请从备份恢复，或启用其他版本。"
+        / "It is missing or was changed and cannot be used. Restore it from a backup, or promote another version.";
+    ExportFailedTitle: "无法生成 .pth 文件" / "The .pth could not be made";
+    ExportFailedDetail: "请确认磁盘空间后重试，或下载 .safetensors。" / "Check the disk's free space and try again, or download the .safetensors.";
     SignInTitle: "请先登录" / "Log in first";
     SignInDetail: "登录已过期，或尚未登录。" / "The session has ended, or there was none.";
     ForbiddenTitle: "没有权限" / "Not allowed";

@@ -1,10 +1,19 @@
 //! The texts of templates and scripts, by name. A test holds this table and its users together.
 
+mod training;
+
 use super::Language;
+
+type Text = (&'static str, &'static str, &'static str);
+
+/// All texts: name, Chinese, English.
+fn all() -> impl Iterator<Item = &'static Text> {
+    TEXTS.iter().chain(training::TEXTS)
+}
 
 /// The text of this name; `{name}` in it is where an argument goes.
 pub(crate) fn text(key: &str, language: Language) -> Option<&'static str> {
-    TEXTS.iter().find(|(known, _, _)| *known == key).map(|(_, zh, en)| match language {
+    all().find(|(known, _, _)| *known == key).map(|(_, zh, en)| match language {
         Language::Zh => *zh,
         Language::En => *en,
     })
@@ -12,14 +21,14 @@ pub(crate) fn text(key: &str, language: Language) -> Option<&'static str> {
 
 /// What scripts show, as a JSON object in the page: everything whose name begins with `js.`.
 pub(crate) fn for_scripts(language: Language) -> String {
-    let texts = TEXTS.iter().filter_map(|(key, _, _)| Some((key.strip_prefix("js.")?, text(key, language)?)));
+    let texts = all().filter_map(|(key, _, _)| Some((key.strip_prefix("js.")?, text(key, language)?)));
     let texts: serde_json::Map<String, serde_json::Value> =
         texts.map(|(key, text)| (key.to_owned(), text.into())).collect();
     // Inside a script element only this sign could end it.
     serde_json::Value::Object(texts).to_string().replace('<', "\\u003c")
 }
 
-const TEXTS: &[(&str, &str, &str)] = &[
+const TEXTS: &[Text] = &[
     ("product", "联邦肺结节平台", "fednodule"),
     ("product.about", "影像不出院，模型一起练", "Train together, keep every image at home"),
     ("research", "研究用途，不用于诊断", "For research use, not for diagnosis"),

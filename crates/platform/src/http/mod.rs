@@ -30,8 +30,10 @@ use crate::config::{Server, Setting};
 use crate::data::slices::Slices;
 use crate::live::Live;
 use crate::mail::Post;
-use crate::store::Store;
 use crate::users::Users;
+use crate::jobs::Jobs;
+use crate::store::Store;
+use crate::training::Trainings;
 use problem::Problem;
 pub(crate) use templates::Templates;
 
@@ -57,6 +59,8 @@ pub(crate) struct Inner {
     pub(crate) started: Moment,
     pub(crate) templates: Templates,
     pub(crate) slices: Slices,
+    pub(crate) jobs: Jobs,
+    pub(crate) trainings: Trainings,
 }
 
 /// The same, shared.

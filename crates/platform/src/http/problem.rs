@@ -8,7 +8,9 @@ use serde_json::json;
 
 use crate::accounts::{AccountError, Invalid, Refusal, Status};
 use crate::catalog::{Language, Message};
+use crate::models::ModelError;
 use crate::store::StorageError;
+use crate::training::TrainingError;
 
 /// What went wrong, still without words: the language is known further outside.
 #[derive(Debug, Clone)]
@@ -91,6 +93,20 @@ impl Problem {
         Self::new(status, "picture-too-large", Message::PictureLargeTitle, Message::PictureLargeDetail)
     }
 
+    /// Also for one that is none of the caller's business.
+    pub(super) fn no_training() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "no-such-training", Message::NoTrainingTitle, Message::NoTrainingDetail)
+    }
+
+    pub(super) fn no_model() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "no-such-model", Message::NoModelTitle, Message::NoModelDetail)
+    }
+
+    fn invalid(fields: Vec<Invalid>) -> Self {
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        Self { fields, ..Self::new(status, "invalid", Message::InvalidTitle, Message::InvalidDetail) }
+    }
+
     pub(super) fn title(&self, language: Language) -> String {
         self.title.text(language)
     }
@@ -165,15 +181,49 @@ impl From<AccountError> for Problem {
     }
 }
 
+impl From<TrainingError> for Problem {
+    fn from(error: TrainingError) -> Self {
+        match error {
+            TrainingError::Invalid(fields) => Self::invalid(fields),
+            TrainingError::None => Self::no_training(),
+            TrainingError::NotNow(_) => {
+                let (title, detail) = (Message::TrainingStateTitle, Message::TrainingStateDetail);
+                Self::new(StatusCode::CONFLICT, "wrong-state", title, detail)
+            }
+            TrainingError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<ModelError> for Problem {
+    fn from(error: ModelError) -> Self {
+        match error {
+            ModelError::Invalid(fields) => Self::invalid(fields),
+            ModelError::None => Self::no_model(),
+            ModelError::Current => {
+                let (title, detail) = (Message::ModelCurrentTitle, Message::ModelCurrentDetail);
+                Self::new(StatusCode::CONFLICT, "wrong-state", title, detail)
+            }
+            ModelError::File(error) => {
+                tracing::error!(%error, "a model cannot be used");
+                let (title, detail) = (Message::ModelDamagedTitle, Message::ModelDamagedDetail);
+                Self::new(StatusCode::CONFLICT, "model-damaged", title, detail)
+            }
+            ModelError::Export => {
+                let (title, detail) = (Message::ExportFailedTitle, Message::ExportFailedDetail);
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "export-failed", title, detail)
+            }
+            ModelError::Storage(error) => error.into(),
+        }
+    }
+}
+
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         use StatusCode as Code;
         let minutes = |seconds: u64| seconds.div_ceil(60).to_string();
         match refusal {
-            Refusal::Invalid(fields) => Self {
-                fields,
-                ..Self::new(Code::UNPROCESSABLE_ENTITY, "invalid", Message::InvalidTitle, Message::InvalidDetail)
-            },
+            Refusal::Invalid(fields) => Self::invalid(fields),
             Refusal::SetUpDone => {
                 Self::new(Code::CONFLICT, "set-up-done", Message::SetUpDoneTitle, Message::SetUpDoneDetail)
             }

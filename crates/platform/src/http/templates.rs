@@ -31,6 +31,14 @@ pub(super) const TEMPLATES: &[(&str, &str)] = &[
     ("help.html", include_str!("../../web/templates/help.html")),
     ("viewer.html", include_str!("../../web/templates/viewer.html")),
     ("report.html", include_str!("../../web/templates/report.html")),
+    ("training_parts.html", include_str!("../../web/templates/training_parts.html")),
+    ("trainings.html", include_str!("../../web/templates/trainings.html")),
+    ("training.html", include_str!("../../web/templates/training.html")),
+    ("launch.html", include_str!("../../web/templates/launch.html")),
+    ("compare.html", include_str!("../../web/templates/compare.html")),
+    ("models.html", include_str!("../../web/templates/models.html")),
+    ("reason.html", include_str!("../../web/templates/reason.html")),
+    ("training_now.html", include_str!("../../web/templates/training_now.html")),
 ];
 
 /// The drawings, in a square of 24, drawn for these pages.
@@ -101,6 +109,19 @@ const ICONS: &[(&str, &str)] = &[
     ("print", r#"<path d="M7 8V3.5h10V8"/><path d="M7 17H4V8h16v9h-3"/><path d="M7 13.5h10v7H7z"/>"#),
     ("back", r#"<path d="M20 12H5"/><path d="m11 6-6 6 6 6"/>"#),
     ("download", r#"<path d="M12 4v11"/><path d="m7.5 11 4.5 4.5 4.5-4.5"/><path d="M4.5 20h15"/>"#),
+    (
+        "training",
+        r#"<path d="M4 19V5"/><path d="M4 19h16"/><path d="M7 8c2.5 6 6 7.5 12 8"/><circle cx="7" cy="8" r="1.2"/><circle cx="12" cy="13.6" r="1.2"/>"#,
+    ),
+    ("models", r#"<path d="m12 3 8 4.3v9.4L12 21l-8-4.3V7.3z"/><path d="M4 7.3 12 12l8-4.7M12 12v9"/>"#),
+    ("play", r#"<path d="M7 4.5v15l12-7.5z"/>"#),
+    ("pause", r#"<path d="M8 5v14M16 5v14"/>"#),
+    ("stop", r#"<path d="M6 6h12v12H6z"/>"#),
+    ("download", r#"<path d="M12 4v11"/><path d="m7.5 11 4.5 4.5 4.5-4.5"/><path d="M5 20h14"/>"#),
+    ("compare", r#"<path d="M4 20h16"/><path d="M7 20V9M12 20V4M17 20v-7"/>"#),
+    ("again", r#"<path d="M4.5 12a7.5 7.5 0 1 0 2.4-5.5"/><path d="M4 4v4.5h4.5"/>"#),
+    ("cpu", r#"<path d="M7 7h10v10H7z"/><path d="M10 3v4M14 3v4M10 17v4M14 17v4M3 10h4M3 14h4M17 10h4M17 14h4"/>"#),
+    ("flag", r#"<path d="M6 21V4"/><path d="M6 4.5h11l-2.5 4 2.5 4H6"/>"#),
     ("edit", r#"<path d="m4 20 1-4L16.5 4.5l3 3L8 19z"/><path d="m14 7 3 3"/>"#),
 ];
 

@@ -43,8 +43,7 @@ pub(crate) trait Work: Send + Sync + 'static {
     /// Something happened.
     fn observe(&self, job: i64, event: Event) -> impl Future<Output = ()> + Send;
 
-    /// Its worker has ended. Where nobody asked for that, [`Exit::Suspended`](super::Exit::Suspended) means that this
-    /// server stops, or somebody outside stopped the worker.
+    /// Its worker has ended.
     fn ended(&self, job: i64, outcome: Outcome) -> impl Future<Output = ()> + Send;
 }
 
@@ -86,14 +85,18 @@ impl Lane {
 
     async fn run<W: Work>(self, jobs: Arc<Inner>, work: Arc<W>) {
         while !jobs.closing() {
-            let Some(job) = work.next().await else {
+            let next = tokio::select! {
+                next = work.next() => next,
+                () = jobs.closed() => break,
+            };
+            let Some(job) = next else {
                 tokio::select! {
                     () = self.0.wake.notified() => {}
                     () = jobs.closed() => {}
                 }
                 continue;
             };
-            let outcome = match jobs.program.start(W::NICE, &job.arguments) {
+            let mut outcome = match jobs.program.start(W::NICE, &job.arguments) {
                 Ok(mut running) => {
                     let control = running.control();
                     *self.current() = Some((job.id, control.clone()));
@@ -110,6 +113,7 @@ impl Lane {
                 }
                 Err(error) => Outcome::not_started(&error),
             };
+            outcome.server_stops = jobs.closing();
             work.ended(job.id, outcome).await;
         }
     }

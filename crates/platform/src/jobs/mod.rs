@@ -5,8 +5,6 @@
 //! a result: that is the work's, in the database. When the server stops, every worker is asked to suspend; when it dies,
 //! a worker sees the end of its input and suspends by itself.
 
-#![expect(dead_code, unused_imports, reason = "the lanes that use it come with the next commits")]
-
 mod event;
 mod lane;
 mod lines;
@@ -14,7 +12,6 @@ mod process;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,7 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::Worker;
-pub(crate) use event::{Event, Failure, Stage, Task};
+pub(crate) use event::{Event, Task};
 pub(crate) use lane::{Job, Lane, Stop, Work};
 use process::Program;
 pub(crate) use process::{Control, Exit, Outcome};
@@ -64,11 +61,6 @@ impl Jobs {
         let program = Program { path, grace: Duration::from_secs(settings.grace_seconds), rest: REST };
         let closing = watch::Sender::new(false);
         Ok(Self(Arc::new(Inner { program, closing, lanes: Mutex::default(), running: Mutex::default() })))
-    }
-
-    /// The program that runs as worker.
-    pub(crate) fn program(&self) -> &Path {
-        &self.0.program.path
     }
 
     /// Runs a short job beside all lanes and waits for its end, or the server's.

@@ -103,12 +103,14 @@ pub(crate) struct Outcome {
     pub(crate) document: Option<Value>,
     /// The last failure that it told of.
     pub(crate) failure: Option<Failure>,
+    /// Whether the server was about to stop: nobody else need have wanted the end.
+    pub(crate) server_stops: bool,
 }
 
 impl Outcome {
     pub(super) fn not_started(error: &io::Error) -> Self {
         tracing::error!(%error, "a worker could not be started");
-        Self { exit: Exit::NotStarted, document: None, failure: None }
+        Self { exit: Exit::NotStarted, document: None, failure: None, server_stops: false }
     }
 }
 
@@ -184,7 +186,7 @@ impl Running {
             None if asked => Exit::Suspended,
             None => Exit::Crashed,
         };
-        Outcome { exit, document, failure: self.failure.take() }
+        Outcome { exit, document, failure: self.failure.take(), server_stops: false }
     }
 }
 

@@ -43,7 +43,10 @@ async fn events_come_in_order_then_the_document() {
     let mut worker = act(&program, &["note:一", "unknown", "note:two", r#"say:{"a": 1}"#]);
     assert_eq!(notes(&mut worker).await, ["一", "two"]);
     let outcome = worker.outcome().await;
-    assert_eq!(outcome, Outcome { exit: Exit::Completed, document: Some(json!({ "a": 1 })), failure: None });
+    assert_eq!(
+        outcome,
+        Outcome { exit: Exit::Completed, document: Some(json!({ "a": 1 })), failure: None, server_stops: false }
+    );
 }
 
 #[tokio::test]
@@ -52,7 +55,10 @@ async fn whatever_a_worker_prints_the_rest_is_read() {
     let steps = ["raw:thread panicked\n", "binary", "huge:5", "raw:{\"event\":\n", "note:after", "flood:20"];
     let mut worker = act(&program, &steps);
     assert_eq!(notes(&mut worker).await, ["after"]);
-    assert_eq!(worker.outcome().await, Outcome { exit: Exit::Completed, document: None, failure: None });
+    assert_eq!(
+        worker.outcome().await,
+        Outcome { exit: Exit::Completed, document: None, failure: None, server_stops: false }
+    );
     // A line without an end, then nothing.
     let mut worker = act(&program, &["note:before", "raw:{\"event\":\"note\""]);
     assert_eq!(notes(&mut worker).await, ["before"]);

@@ -44,10 +44,18 @@ pub(crate) enum Action {
     UsersReconciled,
     UsersDatabaseLost,
     UsersDatabaseBack,
+    TrainingLaunched,
+    TrainingPaused,
+    TrainingResumed,
+    TrainingStopped,
+    ModelPromoted,
+    ModelRolledBack,
+    ModelNoted,
+    ModelDownloaded,
 }
 
 impl Action {
-    pub(crate) const ALL: [Self; 22] = [
+    pub(crate) const ALL: [Self; 30] = [
         Self::SetUp,
         Self::Registered,
         Self::Approved,
@@ -70,6 +78,14 @@ impl Action {
         Self::UsersReconciled,
         Self::UsersDatabaseLost,
         Self::UsersDatabaseBack,
+        Self::TrainingLaunched,
+        Self::TrainingPaused,
+        Self::TrainingResumed,
+        Self::TrainingStopped,
+        Self::ModelPromoted,
+        Self::ModelRolledBack,
+        Self::ModelNoted,
+        Self::ModelDownloaded,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -96,6 +112,14 @@ impl Action {
             Self::UsersReconciled => "users_reconciled",
             Self::UsersDatabaseLost => "users_database_lost",
             Self::UsersDatabaseBack => "users_database_back",
+            Self::TrainingLaunched => "training_launched",
+            Self::TrainingPaused => "training_paused",
+            Self::TrainingResumed => "training_resumed",
+            Self::TrainingStopped => "training_stopped",
+            Self::ModelPromoted => "model_promoted",
+            Self::ModelRolledBack => "model_rolled_back",
+            Self::ModelNoted => "model_noted",
+            Self::ModelDownloaded => "model_downloaded",
         }
     }
 }

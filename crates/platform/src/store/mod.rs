@@ -10,9 +10,11 @@ pub(crate) mod failures;
 pub(crate) mod intents;
 pub(crate) mod mails;
 mod mirror;
+pub(crate) mod models;
 pub(crate) mod resets;
 pub(crate) mod scans;
 pub(crate) mod sessions;
+pub(crate) mod trainings;
 pub(crate) mod users;
 pub(crate) mod verifications;
 
@@ -35,6 +37,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/2_events.sql"),
     include_str!("schema/3_mail_and_remote_users.sql"),
     include_str!("schema/4_scans.sql"),
+    include_str!("schema/5_trainings.sql"),
 ];
 const SCHEMA_VERSION: i64 = STEPS.len() as i64;
 

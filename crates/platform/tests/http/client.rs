@@ -30,9 +30,9 @@ pub(crate) struct Client {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
-    /// Empty where it is no text.
+    /// As far as it is text.
     pub(crate) text: String,
-    pub(crate) bytes: Bytes,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Answer {
@@ -67,6 +67,12 @@ impl Answer {
     pub(crate) fn expect_problem(self, status: u16, kind: &str) -> Self {
         assert_eq!((self.status, self.problem().as_deref()), (status, Some(kind)), "{self:?}");
         self
+    }
+
+    /// The problem as a document.
+    #[track_caller]
+    pub(crate) fn expect_problem_json(self, status: u16, kind: &str) -> Value {
+        self.expect_problem(status, kind).json()
     }
 }
 
@@ -132,8 +138,8 @@ impl Client {
                 self.cookies.insert(name.to_owned(), value.to_owned());
             }
         }
-        let bytes = body.collect().await?.to_bytes();
-        let text = String::from_utf8(bytes.to_vec()).unwrap_or_default();
+        let bytes = body.collect().await?.to_bytes().to_vec();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
         Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, text, bytes })
     }
 

@@ -25,10 +25,10 @@ struct Killed {
 }
 
 impl Killed {
-    fn start(data: &Path) -> Self {
+    fn start(test: &str, data: &Path) -> Self {
         let program = std::env::current_exe().unwrap();
         let mut child = Command::new(program)
-            .args(["--exact", TEST, "--nocapture"])
+            .args(["--exact", test, "--nocapture"])
             .env(DATA, data)
             .stdout(Stdio::piped())
             .spawn()
@@ -50,6 +50,7 @@ impl Killed {
 fn serve(data: &Path) {
     let mut config = config(data.to_owned());
     config.accounts.registrations_per_address = 10_000;
+    config.worker.program = crate::trainings::worker().unwrap_or_default();
     let _logs = platform::log_to_files(&config).unwrap();
     platform::run(&config, &Shutdown::default(), |ready| {
         println!("ADDRESS {}", ready.address);
@@ -69,7 +70,7 @@ fn a_killed_server_keeps_what_it_acknowledged() {
     let mut cookies = None;
     let mut acknowledged: Vec<String> = Vec::new();
     for life in 0..5_u64 {
-        let mut server = Killed::start(&data);
+        let mut server = Killed::start(TEST, &data);
         let count = Arc::new(AtomicUsize::new(0));
         let tasks = runtime.block_on(async {
             if life == 0 {
@@ -118,6 +119,82 @@ fn a_killed_server_keeps_what_it_acknowledged() {
     assert!(log.contains("path=\"/api/accounts\" status=201"), "{log}");
     for personal in ["127.0.0.1 ", "hospital-", "admin", "牵头", PASSWORD, SETUP_TOKEN] {
         assert!(!log.contains(personal), "the log holds {personal}");
+    }
+}
+
+/// Whether a process is there; a zombie is not.
+fn is_alive(pid: &str) -> bool {
+    let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    state.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_killed_server_goes_on_with_its_training() {
+    const TEST: &str = "kill::a_killed_server_goes_on_with_its_training";
+    if let Some(data) = std::env::var_os(DATA) {
+        return serve(Path::new(&data));
+    }
+    if crate::trainings::worker().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let mut cookies = None;
+    let mut csrf = None;
+    for life in 0..4_u32 {
+        let mut server = Killed::start(TEST, &data);
+        let client = &mut server.client;
+        runtime.block_on(async {
+            if life == 0 {
+                let body = json!({ "token": SETUP_TOKEN, "username": "admin", "institution": "牵头单位", "password": PASSWORD });
+                client.post("/api/setup", body).await.expect(201);
+                client.sign_in("admin", PASSWORD).await.expect(201);
+                for username in ["city", "county"] {
+                    let body = json!({ "username": username, "institution": "市第一医院", "password": PASSWORD });
+                    client.post("/api/accounts", body).await.expect(201);
+                    client.post(&format!("/api/accounts/{username}/approve"), json!(null)).await.expect(204);
+                    crate::trainings::give_data(&data, username);
+                }
+                fs::write(data.join("scenario.json"), r#"{"step_ms": 40}"#).unwrap();
+                let body = json!({ "rounds": 4, "participants": ["city", "county"] });
+                client.post("/api/trainings", body).await.expect(201);
+                (cookies, csrf) = (Some(client.cookies.clone()), client.csrf.clone());
+            } else {
+                client.cookies = cookies.clone().unwrap();
+                client.csrf.clone_from(&csrf);
+            }
+        });
+        let view = |client: &mut Client| runtime.block_on(client.get("/api/trainings/1")).expect(200).json();
+        if life < 3 {
+            // In the middle of a later round each time.
+            while view(&mut server.client)["round"].as_u64() < Some(u64::from(life) + 1) {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let worker = fs::read_to_string(data.join("worker.pid")).unwrap();
+            assert!(is_alive(&worker));
+            server.kill();
+            // Nobody goes on without the server.
+            while is_alive(&worker) {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            continue;
+        }
+        while view(&mut server.client)["state"] != "completed" {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let view = view(&mut server.client);
+        let resumed: Vec<_> = view["resumed_at"].as_array().unwrap().iter().map(|r| r["after"].clone()).collect();
+        assert_eq!(resumed, ["restart", "restart", "restart"]);
+        assert_eq!((&view["completed_rounds"], &view["model"]), (&json!(4), &json!(1)));
+        let history: Value = serde_json::from_slice(&fs::read(data.join("training_history.json")).unwrap()).unwrap();
+        for (ours, theirs) in
+            view["round_records"].as_array().unwrap().iter().zip(history["sessions"][0]["rounds"].as_array().unwrap())
+        {
+            assert_eq!(ours["training_loss"], theirs["training_loss"]);
+        }
+        server.kill();
     }
 }
 

@@ -26,3 +26,4 @@ mod sessions;
 mod settings;
 mod slices;
 mod smtp;
+mod trainings;

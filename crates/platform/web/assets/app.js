@@ -1,6 +1,7 @@
 // What every page does.
 
 import { wireActions } from "./actions.js";
+import { wireAsking } from "./ask.js";
 import { localiseTimes, showFlash } from "./dom.js";
 import { wireForms } from "./forms.js";
 import { wirePasswords } from "./password.js";
@@ -14,3 +15,4 @@ wirePasswords();
 wireActions();
 wireTables();
 wireTests();
+wireAsking();

@@ -39,7 +39,7 @@ async function send(form) {
 }
 
 /** Says below an input what is wrong with it. */
-function mark(input, message) {
+export function mark(input, message) {
   const place = input && document.getElementById(`${input.name}-error`);
   if (!place) return false;
   place.textContent = message;
@@ -48,7 +48,7 @@ function mark(input, message) {
   return true;
 }
 
-function showProblem(form, problem) {
+export function showProblem(form, problem) {
   const place = form.querySelector(".form-problem");
   place.hidden = !problem;
   place.querySelector("strong").textContent = problem?.title ?? "";

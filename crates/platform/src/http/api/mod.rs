@@ -3,7 +3,9 @@
 pub(super) mod accounts;
 pub(super) mod audit;
 pub(super) mod events;
+pub(super) mod models;
 pub(super) mod session;
 pub(super) mod settings;
 pub(super) mod slices;
 pub(super) mod system;
+pub(super) mod trainings;

@@ -1,5 +1,7 @@
 //! Pages. They show what there is at the moment; what people do on them goes to the API.
 
+pub(super) mod trainings;
+
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderValue;
 use axum::http::header::SET_COOKIE;
@@ -8,19 +10,19 @@ use minijinja::value::Serde;
 use minijinja::{Value, context};
 use serde::Deserialize;
 
-use super::api::accounts::accounts;
-use super::api::audit::{Range, entries};
-use super::api::settings::{Shown, settings as all_settings};
-use super::api::slices::own_scan;
-use super::api::system::system;
-use super::checklist::checklist;
-use super::context::{Administrator, Context, LANGUAGE_COOKIE};
-use super::guard::redirect;
-use super::{App, Problem};
+use crate::http::api::slices::own_scan;
+use crate::http::api::settings::{Shown, settings as all_settings};
+use crate::http::checklist::checklist;
+use crate::http::context::{Administrator, Context, LANGUAGE_COOKIE};
+use crate::http::guard::redirect;
+use crate::http::{App, Problem};
 use crate::accounts::{Caller, Role};
 use crate::catalog::Language;
 use crate::store::{StorageError, users};
 use crate::users::Phase;
+use crate::http::api::accounts::accounts;
+use crate::http::api::audit::{Range, entries};
+use crate::http::api::system::system;
 
 /// Entries of the audit log on one page, and of the newest on the overview.
 const ENTRIES: u32 = 50;
@@ -128,7 +130,8 @@ pub(crate) async fn overview(
     } else {
         context! {}
     };
-    inside(&app, "overview.html", "/", context, &caller, values)
+    let training_now = trainings::now(&app, &caller).await?;
+    inside(&app, "overview.html", "/", context, &caller, context! { training_now, ..values })
 }
 
 async fn newest(app: &App) -> Result<Value, Problem> {

@@ -1,0 +1,148 @@
+//! Trainings: launching, following, changing their course, and their history as a table.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::response::IntoResponse;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::accounts::Caller;
+use crate::http::context::{Administrator, Body, Context};
+use crate::http::{App, Problem};
+use crate::store::StorageError;
+use crate::store::trainings::{Speed, speeds};
+use crate::training::{Candidate, Entered, Summary, View, Wish, candidates, csv, summaries};
+
+/// What the launch form needs to know.
+#[derive(Serialize)]
+pub(crate) struct PreFlight {
+    pub(in crate::http) candidates: Vec<Candidate>,
+    /// What times can be estimated from; nothing where no round was trained on this machine.
+    pub(in crate::http) speeds: Vec<Speed>,
+}
+
+pub(in crate::http) async fn pre_flight(app: &App) -> Result<PreFlight, Problem> {
+    let folder = app.trainings.folder().to_owned();
+    let read = app
+        .store
+        .read(move |db| Ok::<_, StorageError>(PreFlight { candidates: candidates(db, &folder)?, speeds: speeds(db)? }));
+    Ok(read.await?)
+}
+
+pub(crate) async fn show_pre_flight(State(app): State<App>, _: Administrator) -> Result<Json<PreFlight>, Problem> {
+    Ok(Json(pre_flight(&app).await?))
+}
+
+pub(in crate::http) async fn all(app: &App, caller: &Caller) -> Result<Vec<Summary>, Problem> {
+    let caller = caller.clone();
+    Ok(app.store.read(move |db| summaries(db, &caller)).await?)
+}
+
+pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<Value>, Problem> {
+    Ok(Json(json!({ "trainings": all(&app, &caller).await? })))
+}
+
+pub(crate) async fn launch(
+    State(app): State<App>,
+    context: Context,
+    Administrator(caller): Administrator,
+    Body(entered): Body<Entered>,
+) -> Result<impl IntoResponse, Problem> {
+    let id = app.trainings.launch(caller, entered, context.address).await?;
+    Ok((StatusCode::CREATED, Json(json!({ "id": id }))))
+}
+
+pub(in crate::http) async fn one(app: &App, caller: &Caller, id: &str) -> Result<View, Problem> {
+    let id = id.parse().map_err(|_| Problem::no_training())?;
+    app.trainings.view(caller.clone(), id).await?.ok_or_else(Problem::no_training)
+}
+
+pub(crate) async fn show(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<View>, Problem> {
+    Ok(Json(one(&app, &caller, &id).await?))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Reason {
+    reason: String,
+}
+
+async fn change(
+    app: &App,
+    context: Context,
+    Administrator(caller): Administrator,
+    id: &str,
+    wish: Wish,
+    reason: String,
+) -> Result<StatusCode, Problem> {
+    let id = id.parse().map_err(|_| Problem::no_training())?;
+    app.trainings.change(caller, id, wish, reason, context.address).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(crate) async fn pause(
+    State(app): State<App>,
+    context: Context,
+    caller: Administrator,
+    Path(id): Path<String>,
+    Body(Reason { reason }): Body<Reason>,
+) -> Result<StatusCode, Problem> {
+    change(&app, context, caller, &id, Wish::Pause, reason).await
+}
+
+pub(crate) async fn resume(
+    State(app): State<App>,
+    context: Context,
+    caller: Administrator,
+    Path(id): Path<String>,
+    Body(Reason { reason }): Body<Reason>,
+) -> Result<StatusCode, Problem> {
+    change(&app, context, caller, &id, Wish::Resume, reason).await
+}
+
+pub(crate) async fn stop(
+    State(app): State<App>,
+    context: Context,
+    caller: Administrator,
+    Path(id): Path<String>,
+    Body(Reason { reason }): Body<Reason>,
+) -> Result<StatusCode, Problem> {
+    change(&app, context, caller, &id, Wish::Stop, reason).await
+}
+
+/// Which trainings: numbers with commas between them; all where there is nothing.
+#[derive(Deserialize)]
+pub(crate) struct Which {
+    ids: Option<String>,
+}
+
+impl Which {
+    /// What is no number is none of the trainings.
+    pub(in crate::http) fn chosen(&self) -> Option<Vec<i64>> {
+        let ids = self.ids.as_deref()?;
+        Some(ids.split(',').filter_map(|id| id.trim().parse().ok()).collect())
+    }
+}
+
+pub(crate) async fn export(
+    State(app): State<App>,
+    caller: Caller,
+    Query(which): Query<Which>,
+) -> Result<impl IntoResponse, Problem> {
+    let chosen = which.chosen();
+    let mut views = Vec::new();
+    for summary in all(&app, &caller).await? {
+        if chosen.as_ref().is_none_or(|chosen| chosen.contains(&summary.id)) {
+            views.extend(app.trainings.view(caller.clone(), summary.id).await?);
+        }
+    }
+    let headers =
+        [(CONTENT_TYPE, "text/csv; charset=utf-8"), (CONTENT_DISPOSITION, "attachment; filename=\"trainings.csv\"")];
+    Ok((headers, csv(&views)))
+}

@@ -1,0 +1,269 @@
+//! What an administrator enters to start a training, checked as a whole: all problems are told at once.
+
+use federation::{Algorithm, SessionConfig};
+use serde::Deserialize;
+use serde_json::{Number, Value};
+
+use crate::accounts::Invalid;
+use crate::catalog::Message;
+
+/// The networks that can be trained, from small to large; the last one is the classic 3D U-Net.
+pub(crate) const NETWORKS: [&str; 6] = ["xxs", "xs", "s", "m", "l", "classic"];
+pub(crate) const ALGORITHMS: [&str; 4] = ["FedAvg", "FedProx", "FedAvgM", "FedAdam"];
+/// Characters of a note or a reason.
+const MAX_TEXT: usize = 500;
+
+/// The form, not yet looked at. A missing value takes its default; a value of the wrong type is told of like any other
+/// wrong value.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Entered {
+    rounds: Value,
+    local_epochs: Value,
+    patches_per_epoch: Value,
+    learning_rate: Value,
+    batch_size: Value,
+    patch_size: Value,
+    algorithm: Value,
+    network: Value,
+    seed: Value,
+    minimum_sites: Value,
+    round_deadline_s: Value,
+    initial_model: Value,
+    participants: Vec<String>,
+    note: Value,
+}
+
+/// The same, as far as it can be checked without the database.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Plan {
+    pub(crate) config: SessionConfig,
+    pub(crate) network: String,
+    pub(crate) initial_model: Option<i64>,
+    pub(crate) participants: Vec<String>,
+    pub(crate) note: String,
+}
+
+/// The field of the form and what would do, for each field that [`SessionConfig::validate`] may name.
+fn field(name: &str) -> (&'static str, Message) {
+    match name {
+        "hyperparameters.rounds" => ("rounds", Message::TrainingRounds),
+        "hyperparameters.local_epochs" => ("local_epochs", Message::TrainingEpochs),
+        "hyperparameters.patches_per_epoch" => ("patches_per_epoch", Message::TrainingPatches),
+        "hyperparameters.learning_rate" => ("learning_rate", Message::TrainingRate),
+        "hyperparameters.batch_size" => ("batch_size", Message::TrainingBatch),
+        "hyperparameters.patch_size" => ("patch_size", Message::TrainingPatchSize),
+        "minimum_sites" => ("minimum_sites", Message::TrainingMinimumSites),
+        "round_deadline_s" => ("round_deadline_s", Message::TrainingDeadline),
+        // The parameters of algorithms and the check for collapse have their defaults here.
+        _ => ("algorithm", Message::TrainingAlgorithm),
+    }
+}
+
+impl Entered {
+    /// # Errors
+    /// All that cannot be used.
+    pub(crate) fn check(self) -> Result<Plan, Vec<Invalid>> {
+        let mut invalid: Vec<Invalid> = Vec::new();
+        let mut config = SessionConfig::default();
+        let h = &mut config.hyperparameters;
+        let mut wrong = |name: &str| {
+            let (field, message) = field(name);
+            invalid.push(Invalid { field, message });
+        };
+        let whole = |value: &Value, place: &mut u32| match number(value) {
+            Given::Nothing => true,
+            Given::Number(number) => number.as_u64().and_then(|n| u32::try_from(n).ok()).map(|n| *place = n).is_some(),
+            Given::Other => false,
+        };
+        for (value, place, name) in [
+            (&self.rounds, &mut h.rounds, "hyperparameters.rounds"),
+            (&self.local_epochs, &mut h.local_epochs, "hyperparameters.local_epochs"),
+            (&self.patches_per_epoch, &mut h.patches_per_epoch, "hyperparameters.patches_per_epoch"),
+            (&self.batch_size, &mut h.batch_size, "hyperparameters.batch_size"),
+            (&self.patch_size, &mut h.patch_size, "hyperparameters.patch_size"),
+            (&self.minimum_sites, &mut config.minimum_sites, "minimum_sites"),
+        ] {
+            if !whole(value, place) {
+                wrong(name);
+            }
+        }
+        match number(&self.learning_rate) {
+            Given::Nothing => {}
+            Given::Number(number) => h.learning_rate = number.as_f64().unwrap_or(f64::NAN),
+            Given::Other => wrong("hyperparameters.learning_rate"),
+        }
+        let mut deadline = 0;
+        if !whole(&self.round_deadline_s, &mut deadline) {
+            wrong("round_deadline_s");
+        } else if !matches!(number(&self.round_deadline_s), Given::Nothing) {
+            config.round_deadline_s = Some(deadline);
+        }
+        match self.algorithm.as_str().map(str::parse::<Algorithm>) {
+            Some(Ok(algorithm)) => h.algorithm = algorithm,
+            None if self.algorithm.is_null() => {}
+            _ => wrong("hyperparameters.algorithm"),
+        }
+        if let Err(errors) = config.validate() {
+            errors.0.iter().for_each(|error| wrong(error.field));
+        }
+        match number(&self.seed) {
+            Given::Nothing => {}
+            // What a browser's number holds exactly.
+            Given::Number(number) if number.as_u64().is_some_and(|seed| seed < 1 << 53) => {
+                config.hyperparameters.seed = number.as_u64().unwrap_or_default();
+            }
+            _ => invalid.push(Invalid { field: "seed", message: Message::TrainingSeed }),
+        }
+        let initial_model = match number(&self.initial_model) {
+            Given::Nothing => None,
+            Given::Number(number) if number.as_i64().is_some() => number.as_i64(),
+            _ => {
+                invalid.push(Invalid { field: "initial_model", message: Message::TrainingInitial });
+                None
+            }
+        };
+        let network = self.network.as_str().unwrap_or(if self.network.is_null() { "xs" } else { "" });
+        if !NETWORKS.contains(&network) {
+            invalid.push(Invalid { field: "network", message: Message::TrainingNetwork });
+        }
+        let note = match &self.note {
+            Value::Null => Some(String::new()),
+            Value::String(text) => sentence(text),
+            _ => None,
+        };
+        if note.is_none() {
+            invalid.push(Invalid { field: "note", message: text_too_long() });
+        }
+        let mut participants = self.participants;
+        participants.sort();
+        participants.dedup();
+        if participants.is_empty() {
+            invalid.push(Invalid { field: "participants", message: Message::TrainingNobody });
+        } else if (participants.len() as u64) < u64::from(config.minimum_sites) {
+            let message = Message::TrainingTooFew {
+                chosen: participants.len().to_string(),
+                minimum: config.minimum_sites.to_string(),
+            };
+            invalid.push(Invalid { field: "participants", message });
+        }
+        if !invalid.is_empty() {
+            // A value of the wrong kind leaves the default, which is fine, so nothing is told twice.
+            return Err(invalid);
+        }
+        let (network, note) = (network.to_owned(), note.unwrap_or_default());
+        Ok(Plan { config, network, initial_model, participants, note })
+    }
+}
+
+enum Given<'a> {
+    Nothing,
+    Number(&'a Number),
+    Other,
+}
+
+fn number(value: &Value) -> Given<'_> {
+    match value {
+        Value::Null => Given::Nothing,
+        Value::Number(number) => Given::Number(number),
+        _ => Given::Other,
+    }
+}
+
+/// A text of people for people, on one line; `None` where it is too long.
+pub(crate) fn sentence(text: &str) -> Option<String> {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let text: String = text.chars().filter(|c| !c.is_control()).collect();
+    (text.chars().count() <= MAX_TEXT).then_some(text)
+}
+
+pub(crate) fn text_too_long() -> Message {
+    Message::TextTooLong { limit: MAX_TEXT.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(value: Value) -> Result<Plan, Vec<&'static str>> {
+        let entered: Entered = serde_json::from_value(value).unwrap();
+        entered.check().map_err(|invalid| invalid.into_iter().map(|invalid| invalid.field).collect())
+    }
+
+    #[test]
+    fn what_is_left_out_has_its_default() {
+        let plan = check(json!({ "participants": ["b", "a", "b"] })).unwrap();
+        assert_eq!((plan.config, plan.participants), (SessionConfig::default(), vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!((plan.network.as_str(), plan.initial_model), ("xs", None));
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once_and_each_once() {
+        let everything = json!({
+            "rounds": 21, "local_epochs": 0, "patches_per_epoch": 0, "learning_rate": 2, "batch_size": 1e30, "patch_size": 63,
+            "algorithm": "FedMagic", "network": "huge", "seed": -1, "minimum_sites": 1001, "round_deadline_s": 0,
+            "initial_model": "1", "participants": [], "note": "a".repeat(MAX_TEXT + 1),
+        });
+        let mut fields = check(everything).unwrap_err();
+        fields.sort_unstable();
+        let mut expected = [
+            "rounds",
+            "local_epochs",
+            "patches_per_epoch",
+            "learning_rate",
+            "batch_size",
+            "patch_size",
+            "algorithm",
+            "network",
+            "seed",
+            "minimum_sites",
+            "round_deadline_s",
+            "initial_model",
+            "participants",
+            "note",
+        ];
+        expected.sort_unstable();
+        assert_eq!(fields, expected);
+        assert_eq!(check(json!({ "participants": ["a"] })).unwrap_err(), ["participants"]);
+        assert_eq!(
+            check(json!({ "participants": ["a"], "minimum_sites": 1, "rounds": "ten" })).unwrap_err(),
+            ["rounds"]
+        );
+    }
+
+    #[test]
+    fn the_algorithms_and_networks_of_the_form_exist() {
+        for algorithm in ALGORITHMS {
+            let plan = check(json!({ "participants": ["a", "b"], "algorithm": algorithm })).unwrap();
+            assert!(format!("{:?}", plan.config.hyperparameters.algorithm).starts_with(algorithm));
+        }
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            Just(Value::Null),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "\\PC{0,20}".prop_map(Value::from),
+            Just(json!([1])),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_is_entered_makes_it_panic_and_what_passes_is_valid(values in proptest::collection::vec(value(), 13)) {
+            let names = [
+                "rounds", "local_epochs", "patches_per_epoch", "learning_rate", "batch_size", "patch_size", "algorithm", "network",
+                "seed", "minimum_sites", "round_deadline_s", "initial_model", "note",
+            ];
+            let mut entered: serde_json::Map<String, Value> = names.map(str::to_owned).into_iter().zip(values).collect();
+            entered.insert("participants".to_owned(), json!(["a", "b"]));
+            if let Ok(plan) = check(Value::Object(entered)) {
+                prop_assert!(plan.config.validate().is_ok());
+            }
+        }
+    }
+}

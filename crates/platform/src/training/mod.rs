@@ -1,0 +1,173 @@
+//! Federated trainings: launching, pausing, stopping, resuming, following and remembering them.
+//!
+//! A training runs in a worker ([`crate::jobs`]); its session has the training's number, its sites the users' names.
+//! The session's own truth lies in `sessions/`, where the worker keeps it durable; the tables here say whose turn it is,
+//! who wanted what and why, and what was told. An event of the worker, what it changes, and the notice to those who
+//! watch are one transaction.
+
+mod actions;
+mod export;
+mod launch;
+mod monitor;
+mod readiness;
+mod run;
+mod view;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use rusqlite::Connection;
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::accounts::Invalid;
+use crate::clock::{Clock, Moment};
+use crate::jobs::{Jobs, Lane};
+use crate::store::trainings::{self, State};
+use crate::store::{StorageError, Store};
+
+pub(crate) use actions::Wish;
+pub(crate) use export::csv;
+pub(crate) use launch::{ALGORITHMS, Entered, NETWORKS, sentence, text_too_long};
+pub(crate) use monitor::Monitor;
+pub(crate) use readiness::{Candidate, candidates};
+pub(crate) use view::{Summary, View, summaries};
+
+/// Why a training is paused, failed or cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Cause {
+    /// An administrator wanted it.
+    Administrator,
+    /// Its worker crashed again and again.
+    Crashes,
+    /// Its worker ended with a failure.
+    Worker,
+    /// Nothing more could be written, for instance because the disk is full.
+    Output,
+    /// The worker could not be started.
+    NotStarted,
+    /// The session itself failed: too few updates, or no usable model.
+    Session,
+    /// The model that it made is not what its record says.
+    Model,
+}
+
+impl Cause {
+    const ALL: [Self; 7] =
+        [Self::Administrator, Self::Crashes, Self::Worker, Self::Output, Self::NotStarted, Self::Session, Self::Model];
+
+    /// The name in the database and the API.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Administrator => "administrator",
+            Self::Crashes => "crashes",
+            Self::Worker => "worker",
+            Self::Output => "output",
+            Self::NotStarted => "not_started",
+            Self::Session => "session",
+            Self::Model => "model",
+        }
+    }
+}
+
+impl ToSql for Cause {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.name().into())
+    }
+}
+
+impl FromSql for Cause {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let name = value.as_str()?;
+        Self::ALL.into_iter().find(|cause| cause.name() == name).ok_or(FromSqlError::InvalidType)
+    }
+}
+
+/// Why something about a training does not take place.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TrainingError {
+    #[error("some entries cannot be used")]
+    Invalid(Vec<Invalid>),
+    #[error("there is no such training")]
+    None,
+    #[error("the training is {0:?}")]
+    NotNow(State),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl From<rusqlite::Error> for TrainingError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Storage(error.into())
+    }
+}
+
+/// All trainings. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Trainings(Arc<Inner>);
+
+pub(crate) struct Inner {
+    store: Arc<Store>,
+    clock: Clock,
+    /// The data folder, as an absolute path.
+    folder: PathBuf,
+    lane: OnceLock<Lane>,
+    /// What the worker of the running training told, with progress that is not stored.
+    live: Mutex<Option<Live>>,
+}
+
+/// The training that runs.
+#[derive(Debug, Clone)]
+struct Live {
+    id: i64,
+    /// The number of the entry that `monitor` is as new as.
+    number: i64,
+    monitor: Monitor,
+}
+
+impl Trainings {
+    /// Takes up what an earlier server left in the middle, then begins with what waits.
+    pub(crate) async fn start(
+        store: Arc<Store>,
+        clock: Clock,
+        folder: &Path,
+        jobs: &Jobs,
+    ) -> Result<Self, StorageError> {
+        let bad = |source| StorageError::Folder { path: folder.to_owned(), source };
+        let folder = std::path::absolute(folder).map_err(bad)?;
+        let now = clock.now();
+        store.write(now, move |db| run::recover(db, now)).await?;
+        let inner = Inner { store, clock, folder, lane: OnceLock::new(), live: Mutex::default() };
+        let trainings = Self(Arc::new(inner));
+        let lane = Lane::start(jobs, Arc::clone(&trainings.0));
+        trainings.0.lane.set(lane).ok();
+        Ok(trainings)
+    }
+
+    /// The data folder, as an absolute path.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.0.folder
+    }
+}
+
+/// Adds to the time-line and tells those who watch; part of the transaction that does it.
+fn note(
+    db: &Connection,
+    id: i64,
+    kind: &str,
+    site: Option<&str>,
+    detail: &Value,
+    now: Moment,
+) -> Result<i64, StorageError> {
+    Ok(trainings::add_entry(db, id, kind, site, detail, now)?)
+}
+
+/// Where a user's scans are.
+fn site_folder(data: &Path, username: &str) -> PathBuf {
+    data.join("uploads").join(format!("{username}_data"))
+}
+
+#[cfg(test)]
+mod tests;
