@@ -65,6 +65,7 @@ routes! {
     Anyone get "/assets/{version}/{name}" assets::serve;
     SignedIn get "/" pages::overview;
     SignedIn get "/account" pages::account;
+    SignedIn get "/inferences" pages::inferences;
     Server get "/users" pages::users;
     Server get "/audit" pages::audit;
 
@@ -85,5 +86,13 @@ routes! {
     Server post "/api/accounts/{username}/reset-link" api::accounts::issue_reset;
     Server get "/api/audit" api::audit::list;
     Server get "/api/audit/verification" api::audit::verify;
+    SignedIn get "/api/inferences" api::inferences::list;
+    SignedIn post "/api/inferences" api::inferences::submit;
+    SignedIn get "/api/inferences/{id}" api::inferences::show;
+    SignedIn delete "/api/inferences/{id}" api::inferences::remove;
+    SignedIn post "/api/inferences/{id}/cancel" api::inferences::cancel;
+    SignedIn put "/api/inferences/{id}/findings/{number}/review" api::inferences::review;
+    SignedIn get "/api/inferences/{id}/detections.csv" api::inferences::csv;
+    SignedIn get "/api/inferences/{id}/detections.json" api::inferences::json_file;
     Server get "/api/system" api::system::show;
 }
