@@ -245,4 +245,19 @@ messages! {
     InternalTitle: "服务器出错" / "The server failed";
     InternalDetail: "操作可能没有完成。请稍后重试；若重复出现，请管理员查看服务器日志。"
         / "It may not have been done. Try again later; if it happens again, an administrator should look into the server's log.";
+
+    // Inference.
+    InferenceTitle: "无法加入队列" / "This cannot be queued";
+    InferenceScans { most }: "请选择 1–{most} 个扫描。" / "Choose 1 to {most} scans.";
+    InferenceThreshold: "最低置信度须在 0 到 1 之间。" / "The least confidence is between 0 and 1.";
+    InferenceNoScan { id }: "没有编号为 {id} 的扫描，或它不属于您。" / "There is no scan {id}, or it is not yours.";
+    InferenceNoModel: "还没有可用的模型：请管理员先完成一次训练并启用模型。"
+        / "There is no model in use yet: an administrator trains one and makes it current.";
+    InferenceNoSuchModel: "没有这个模型版本，可能已被删除；请刷新页面后重选。"
+        / "There is no such model version; it may have been deleted. Reload the page and choose again.";
+    InferenceWaiting { waiting, most }: "您已有 {waiting} 个任务在排队，上限为 {most} 个；请等一部分完成后再提交。"
+        / "You have {waiting} jobs waiting, {most} is the limit; wait until some are done.";
+    InferenceStateTitle: "现在不能这样做" / "Not possible now";
+    InferenceEnded: "这个任务已经结束。" / "This job has ended already.";
+    InferenceNotEnded: "这个任务还没有结束，请先取消。" / "This job has not ended yet; cancel it first.";
 }

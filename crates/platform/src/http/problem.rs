@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use crate::inference::{self, InferenceError};
 use crate::accounts::{AccountError, Invalid, Refusal, Status};
 use crate::catalog::{Language, Message};
 use crate::models::ModelError;
@@ -164,6 +165,38 @@ impl From<StorageError> for Problem {
 impl From<rusqlite::Error> for Problem {
     fn from(error: rusqlite::Error) -> Self {
         StorageError::from(error).into()
+    }
+}
+
+impl From<InferenceError> for Problem {
+    fn from(error: InferenceError) -> Self {
+        match error {
+            InferenceError::Refused(refusal) => refusal.into(),
+            InferenceError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<inference::Refusal> for Problem {
+    fn from(refusal: inference::Refusal) -> Self {
+        use inference::Refusal;
+        let invalid =
+            |detail| Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", Message::InferenceTitle, detail);
+        let state = |detail| Self::new(StatusCode::CONFLICT, "wrong-state", Message::InferenceStateTitle, detail);
+        match refusal {
+            Refusal::Scans => invalid(Message::InferenceScans { most: inference::MAX_AT_ONCE.to_string() }),
+            Refusal::Threshold => invalid(Message::InferenceThreshold),
+            Refusal::NoSuchScan { id } => invalid(Message::InferenceNoScan { id: id.to_string() }),
+            Refusal::NoModel => invalid(Message::InferenceNoModel),
+            Refusal::NoSuchModel => invalid(Message::InferenceNoSuchModel),
+            Refusal::TooManyWaiting { waiting } => {
+                let (waiting, most) = (waiting.to_string(), inference::MAX_WAITING.to_string());
+                state(Message::InferenceWaiting { waiting, most })
+            }
+            Refusal::NotFound => Self::not_found(),
+            Refusal::HasEnded => state(Message::InferenceEnded),
+            Refusal::NotEnded => state(Message::InferenceNotEnded),
+        }
     }
 }
 

@@ -73,6 +73,7 @@ routes! {
     SignedIn get "/trainings/compare" pages::trainings::compare;
     SignedIn get "/trainings/{training}" pages::trainings::show;
     SignedIn get "/models" pages::trainings::models;
+    SignedIn get "/inferences" pages::inferences;
     Server get "/users" pages::users;
     Server get "/audit" pages::audit;
     Server get "/settings" pages::settings;
@@ -117,6 +118,14 @@ routes! {
     Server put "/api/models/{model}/note" api::models::set_note;
     Server get "/api/models/{model}/safetensors" api::models::safetensors;
     Server get "/api/models/{model}/pth" api::models::pth;
+    SignedIn get "/api/inferences" api::inferences::list;
+    SignedIn post "/api/inferences" api::inferences::submit;
+    SignedIn get "/api/inferences/{id}" api::inferences::show;
+    SignedIn delete "/api/inferences/{id}" api::inferences::remove;
+    SignedIn post "/api/inferences/{id}/cancel" api::inferences::cancel;
+    SignedIn put "/api/inferences/{id}/findings/{number}/review" api::inferences::review;
+    SignedIn get "/api/inferences/{id}/detections.csv" api::inferences::csv;
+    SignedIn get "/api/inferences/{id}/detections.json" api::inferences::json_file;
     Server get "/api/system" api::system::show;
     Server get "/api/settings" api::settings::show;
     Server post "/api/settings/database-test" api::settings::test_database;
