@@ -13,6 +13,7 @@ mod clock;
 pub mod config;
 mod data;
 mod http;
+mod inference;
 mod jobs;
 mod listener;
 mod live;
@@ -23,8 +24,8 @@ mod server;
 mod store;
 mod tls;
 mod token;
-mod users;
 mod training;
+mod users;
 
 pub use accounts::{Role, Status};
 pub use catalog::Language;

@@ -14,13 +14,14 @@ use crate::clock::Clock;
 use crate::config::{Config, Secret};
 use crate::data::slices::Slices;
 use crate::http::{self, App, Inner};
+use crate::inference::Inferences;
 use crate::jobs::Jobs;
 use crate::listener;
 use crate::live::Live;
 use crate::mail::{Post, Rules, Sender};
 use crate::store::{StorageError, Store};
-use crate::users::Users;
 use crate::training::Trainings;
+use crate::users::Users;
 
 /// Asks a server to stop. Clones ask the same server.
 #[derive(Debug, Clone)]
@@ -138,9 +139,13 @@ pub async fn serve_by_clock(
     let jobs = Jobs::new(&config.worker)?;
     let kept = Arc::clone(&store);
     let trainings = Trainings::start(Arc::clone(&store), clock.clone(), &config.storage.data, &jobs).await?;
+    let live = Live::start(Arc::clone(&store)).await?;
+    let folder = config.storage.data.clone();
+    let inferences = Inferences::start(Arc::clone(&store), clock.clone(), live.clone(), folder, &jobs).await?;
     let app = App::new(Inner {
         accounts,
-        live: Live::start(Arc::clone(&store)).await?,
+        live,
+        inferences,
         users,
         post,
         settings: config.settings.clone(),

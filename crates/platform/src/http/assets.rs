@@ -34,6 +34,8 @@ const ASSETS: &[(&str, &str, &[u8])] = &[
     ("report.css", "text/css; charset=utf-8", include_bytes!("../../web/assets/report.css")),
     ("report.js", SCRIPT, include_bytes!("../../web/assets/report.js")),
     ("ask.js", SCRIPT, include_bytes!("../../web/assets/ask.js")),
+    ("live.js", SCRIPT, include_bytes!("../../web/assets/live.js")),
+    ("inferences.js", SCRIPT, include_bytes!("../../web/assets/inferences.js")),
     ("charts.js", SCRIPT, include_bytes!("../../web/assets/charts.js")),
     ("launch.js", SCRIPT, include_bytes!("../../web/assets/launch.js")),
     ("make.js", SCRIPT, include_bytes!("../../web/assets/make.js")),

@@ -20,20 +20,23 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::HeaderValue;
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::accounts::Accounts;
 use crate::clock::{Clock, Moment};
 use crate::config::{Server, Setting};
 use crate::data::slices::Slices;
+use crate::inference::Inferences;
+use crate::jobs::Jobs;
 use crate::live::Live;
 use crate::mail::Post;
-use crate::users::Users;
-use crate::jobs::Jobs;
 use crate::store::Store;
 use crate::training::Trainings;
+use crate::users::Users;
 use problem::Problem;
 pub(crate) use templates::Templates;
 
@@ -59,6 +62,7 @@ pub(crate) struct Inner {
     pub(crate) started: Moment,
     pub(crate) templates: Templates,
     pub(crate) slices: Slices,
+    pub(crate) inferences: Inferences,
     pub(crate) jobs: Jobs,
     pub(crate) trainings: Trainings,
 }
@@ -79,6 +83,14 @@ impl Deref for App {
     fn deref(&self) -> &Inner {
         &self.0
     }
+}
+
+/// A file to keep.
+fn attachment(media_type: &'static str, name: &str, content: String) -> Response {
+    let disposition = HeaderValue::from_str(&format!("attachment; filename=\"{name}\""));
+    let disposition = disposition.unwrap_or(HeaderValue::from_static("attachment"));
+    let headers = [(CONTENT_TYPE, HeaderValue::from_static(media_type)), (CONTENT_DISPOSITION, disposition)];
+    (headers, content).into_response()
 }
 
 /// The whole application.

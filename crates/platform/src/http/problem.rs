@@ -6,9 +6,9 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use crate::inference::{self, InferenceError};
 use crate::accounts::{AccountError, Invalid, Refusal, Status};
 use crate::catalog::{Language, Message};
+use crate::inference::{self, InferenceError};
 use crate::models::ModelError;
 use crate::store::StorageError;
 use crate::training::TrainingError;
@@ -180,8 +180,7 @@ impl From<InferenceError> for Problem {
 impl From<inference::Refusal> for Problem {
     fn from(refusal: inference::Refusal) -> Self {
         use inference::Refusal;
-        let invalid =
-            |detail| Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", Message::InferenceTitle, detail);
+        let invalid = |detail| Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", Message::InferenceTitle, detail);
         let state = |detail| Self::new(StatusCode::CONFLICT, "wrong-state", Message::InferenceStateTitle, detail);
         match refusal {
             Refusal::Scans => invalid(Message::InferenceScans { most: inference::MAX_AT_ONCE.to_string() }),

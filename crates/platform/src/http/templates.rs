@@ -26,6 +26,7 @@ pub(super) const TEMPLATES: &[(&str, &str)] = &[
     ("overview.html", include_str!("../../web/templates/overview.html")),
     ("users.html", include_str!("../../web/templates/users.html")),
     ("audit.html", include_str!("../../web/templates/audit.html")),
+    ("inferences.html", include_str!("../../web/templates/inferences.html")),
     ("account.html", include_str!("../../web/templates/account.html")),
     ("settings.html", include_str!("../../web/templates/settings.html")),
     ("help.html", include_str!("../../web/templates/help.html")),

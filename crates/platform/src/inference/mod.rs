@@ -8,7 +8,7 @@ mod result;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
@@ -16,14 +16,16 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::accounts::{Address, Caller};
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::data;
 use crate::jobs::{Event, Exit, Job, Jobs, Lane, Outcome, Stage, Stop, Work};
-use crate::live::{Audience, Live};
+use crate::live::Live;
 use crate::models;
 use crate::store::audit::{self, Action};
+use crate::store::events::Audience;
 use crate::store::inferences::{self as table, Inference, Mode, NewInference, Review, State};
-use crate::store::{StorageError, Store, events, make_private_folder};
+use crate::store::models::{self as registry, Model};
+use crate::store::{StorageError, Store, events, make_private_folder, scans};
 
 /// The most scans of one request.
 pub(crate) const MAX_AT_ONCE: usize = 100;
@@ -156,10 +158,11 @@ impl Inferences {
         }
         let (now, caller) = (self.queue.clock.now(), caller.clone());
         let submit = self.queue.store.write(now, move |db| {
-            let model = match wanted.model_id {
-                Some(id) => models::by_id(db, id)?.ok_or(Refusal::NoSuchModel)?,
-                None => models::current(db)?.ok_or(Refusal::NoModel)?,
+            let id = match wanted.model_id {
+                Some(id) => id,
+                None => registry::current(db)?.ok_or(Refusal::NoModel)?,
             };
+            let model = registry::get(db, id)?.ok_or(Refusal::NoSuchModel)?;
             let waiting = table::count(db, Some(caller.user_id), State::Queued)?;
             if waiting + wanted.scan_ids.len() as i64 > MAX_WAITING {
                 return Err(Refusal::TooManyWaiting { waiting }.into());
@@ -172,8 +175,8 @@ impl Inferences {
                     scan_id,
                     series_uid: scan.series_uid.clone(),
                     model_id: model.id,
-                    model_version: model.version_name(),
-                    model_sha256: model.sha256.to_string(),
+                    model_version: version(&model),
+                    model_sha256: model.sha256.clone(),
                     model_note: model.note.clone(),
                     mode: wanted.mode,
                     threshold: wanted.threshold,
@@ -182,12 +185,11 @@ impl Inferences {
                 tell(db, caller.user_id, "inference.queued", json!({ "id": id }), now)?;
                 ids.push(id);
             }
-            let detail = format!("{} × {}", ids.len(), model.version_name());
+            let detail = format!("{} × {}", ids.len(), version(&model));
             entry(db, Action::InferenceAsked, &caller, address, &detail, now)?;
             Ok::<_, InferenceError>(ids)
         });
         let ids = submit.await?;
-        self.queue.live.stored();
         self.lane.wake();
         Ok(ids)
     }
@@ -206,7 +208,6 @@ impl Inferences {
             Ok::<_, InferenceError>(())
         });
         cancel.await?;
-        self.queue.live.stored();
         self.lane.stop(id, Stop::Cancel);
         Ok(())
     }
@@ -225,7 +226,6 @@ impl Inferences {
             Ok::<_, InferenceError>(())
         });
         remove.await?;
-        self.queue.live.stored();
         self.queue.remove_files(id).await;
         Ok(())
     }
@@ -246,12 +246,17 @@ impl Inferences {
                 return Err(Refusal::NotFound.into());
             }
             let said = review.map_or("undecided", Review::name);
-            tell(db, caller.user_id, "inference.reviewed", json!({ "id": id, "number": number, "review": review }), now)?;
+            tell(
+                db,
+                caller.user_id,
+                "inference.reviewed",
+                json!({ "id": id, "number": number, "review": review }),
+                now,
+            )?;
             entry(db, Action::FindingReviewed, &caller, address, &format!("{id}/{number} {said}"), now)?;
             Ok::<_, InferenceError>(())
         });
         keep.await?;
-        self.queue.live.stored();
         Ok(())
     }
 }
@@ -279,23 +284,21 @@ impl Queue {
     async fn command(&self, inference: &Inference) -> Result<Vec<OsString>, Value> {
         let Inference { id, scan_id, user_id, model_id, mode, threshold, .. } = *inference;
         let read = self.store.read(move |db| {
-            Ok::<_, StorageError>((data::scan_of(db, user_id, scan_id)?, models::by_id(db, model_id)?))
+            Ok::<_, StorageError>((scans::of_user(db, user_id, scan_id)?, registry::get(db, model_id)?))
         });
         let (scan, model) = read.await.map_err(|_| failure("internal"))?;
         let scan = scan.ok_or_else(|| failure("scan_gone"))?;
         let model = model.ok_or_else(|| failure("model_gone"))?;
-        let (model_path, scan_path) = (model.path(&self.folder), scan.header_path(&self.folder));
-        let out = self.results(id);
-        let prepare = {
-            let (model_path, out) = (model_path.clone(), out.clone());
-            move || {
-                if !model.is_intact(&model_path) {
-                    return Err(failure("model_damaged"));
-                }
-                make_private_folder(&out).map_err(|_| failure("no_space"))
-            }
-        };
-        tokio::task::spawn_blocking(prepare).await.unwrap_or_else(|_| Err(failure("internal")))?;
+        let model_path = models::verify(&self.folder, &model).await.map_err(|error| {
+            tracing::error!(%error, "a model cannot be used");
+            failure("model_damaged")
+        })?;
+        let (scan_path, out) = (scan.header_path(&self.folder), self.results(id));
+        let made = out.clone();
+        let made = tokio::task::spawn_blocking(move || make_private_folder(&made)).await;
+        if !matches!(made, Ok(Ok(()))) {
+            return Err(failure("no_space"));
+        }
         let mut command: Vec<OsString> = vec!["predict".into(), "--model".into(), model_path.into()];
         command.extend(["--out".into(), out.into(), "--mode".into(), mode.name().into()]);
         command.extend(["--threshold".into(), threshold.to_string().into(), scan_path.into()]);
@@ -310,7 +313,7 @@ impl Queue {
             return Ok(());
         };
         let found = match outcome.exit {
-            Exit::Completed => Some(read_result(&folder, &inference.series_uid, &inference.model_sha256).await),
+            Exit::Completed => Some(read_result(folder, &inference.model_sha256).await),
             _ => None,
         };
         self.store
@@ -340,13 +343,18 @@ impl Queue {
     }
 }
 
+/// What people call a model.
+fn version(model: &Model) -> String {
+    format!("v{}", model.id)
+}
+
 /// A reason that pages put into words; `kind` is the last part of its key in the catalogue.
 fn failure(kind: &str) -> Value {
     json!({ "kind": kind })
 }
 
 /// It waits again, unless its worker died with it too often or somebody asked for its end.
-fn again_or_not(db: &Connection, inference: &Inference, now: crate::clock::Moment) -> Result<(), StorageError> {
+fn again_or_not(db: &Connection, inference: &Inference, now: Moment) -> Result<(), StorageError> {
     if inference.cancelling {
         end(db, inference, State::Cancelled, None, now)
     } else if inference.attempts >= MAX_ATTEMPTS {
@@ -361,21 +369,15 @@ fn end(
     inference: &Inference,
     state: State,
     failure: Option<Value>,
-    now: crate::clock::Moment,
+    now: Moment,
 ) -> Result<(), StorageError> {
     table::end(db, inference.id, state, failure.as_ref(), now)?;
     let payload = json!({ "id": inference.id, "state": state, "failure": failure });
     tell(db, inference.user_id, "inference.ended", payload, now)
 }
 
-fn tell(
-    db: &Connection,
-    user_id: i64,
-    kind: &str,
-    payload: Value,
-    now: crate::clock::Moment,
-) -> Result<(), StorageError> {
-    events::append(db, now, Audience::User(user_id), kind, payload)?;
+fn tell(db: &Connection, user_id: i64, kind: &str, payload: Value, now: Moment) -> Result<(), StorageError> {
+    events::append(db, now, Audience::Owner(user_id), kind, &payload)?;
     Ok(())
 }
 
@@ -385,18 +387,20 @@ fn entry(
     caller: &Caller,
     address: Address,
     detail: &str,
-    now: crate::clock::Moment,
+    now: Moment,
 ) -> rusqlite::Result<()> {
     let address = address.shown();
     let (actor, address) = (Some(caller.username.as_str()), Some(address.as_str()));
     audit::append(db, &audit::Event { action, actor, target: None, address, detail }, now)
 }
 
-/// What a worker left. Where it makes no sense, the log says so and the owner hears of it.
-async fn read_result(folder: &Path, series_uid: &str, model_sha256: &str) -> Result<result::Found, ()> {
-    let (path, model) = (folder.join(series_uid).join("detections.json"), model_sha256.to_owned());
+/// What a worker left: one folder with its document. Where it makes no sense, the log says so and the owner hears of it.
+async fn read_result(folder: PathBuf, model_sha256: &str) -> Result<result::Found, ()> {
+    let model = model_sha256.to_owned();
     let read = move || {
-        let document = fs::read(path).map_err(|error| error.to_string())?;
+        let mut documents = fs::read_dir(&folder).map_err(|error| error.kind().to_string())?;
+        let document = documents.find_map(|entry| fs::read(entry.ok()?.path().join("detections.json")).ok());
+        let document = document.ok_or("there is no detections.json")?;
         result::read(&document, &model).map_err(|error| error.to_string())
     };
     match tokio::task::spawn_blocking(read).await {
@@ -430,7 +434,6 @@ impl Work for Queue {
                     return None;
                 }
             };
-            self.live.stored();
             let id = inference.id;
             *self.progress() = Some(Progress { id, stage: Stage::Loading, done: 0, total: 1 });
             match self.command(&inference).await {
@@ -439,10 +442,12 @@ impl Work for Queue {
                     *self.progress() = None;
                     let ended = self.store.write(now, move |db| end(db, &inference, State::Failed, Some(reason), now));
                     if let Err(error) = ended.await {
-                        tracing::error!(error = &error as &dyn std::error::Error, "an inference's end cannot be stored");
+                        tracing::error!(
+                            error = &error as &dyn std::error::Error,
+                            "an inference's end cannot be stored"
+                        );
                         return None;
                     }
-                    self.live.stored();
                 }
             }
         }
@@ -459,7 +464,7 @@ impl Work for Queue {
         *self.progress() = Some(progress);
         let read = self.store.read(move |db| table::by_id(db, job).map_err(StorageError::from)).await;
         if let Ok(Some(inference)) = read {
-            self.live.transient(Audience::User(inference.user_id), "inference.progress", json!(progress));
+            self.live.transient(Audience::Owner(inference.user_id), "inference.progress", json!(progress));
         }
     }
 
@@ -468,6 +473,5 @@ impl Work for Queue {
         if let Err(error) = self.store_end(job, outcome).await {
             tracing::error!(error = &error as &dyn std::error::Error, "an inference's end cannot be stored");
         }
-        self.live.stored();
     }
 }

@@ -103,7 +103,10 @@ mod tests {
     #[test]
     fn what_is_no_result_of_this_model_is_refused() {
         assert!(matches!(read(document("ab", "1.0").as_bytes(), "cd"), Err(ResultError::OtherModel)));
-        assert!(matches!(read(document("ab", "1e999").as_bytes(), "ab"), Err(ResultError::Json(_) | ResultError::NoNumber)));
+        assert!(matches!(
+            read(document("ab", "1e999").as_bytes(), "ab"),
+            Err(ResultError::Json(_) | ResultError::NoNumber)
+        ));
         assert!(matches!(read(b"{}", "ab"), Err(ResultError::Json(_))));
     }
 }

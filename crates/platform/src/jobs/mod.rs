@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::Worker;
-pub(crate) use event::{Event, Task};
+pub(crate) use event::{Event, Stage, Task};
 pub(crate) use lane::{Job, Lane, Stop, Work};
 use process::Program;
 pub(crate) use process::{Control, Exit, Outcome};

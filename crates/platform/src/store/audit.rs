@@ -36,6 +36,10 @@ pub(crate) enum Action {
     LockedOut,
     SignedOut,
     UsersFileKeptAside,
+    InferenceAsked,
+    InferenceCancelled,
+    InferenceRemoved,
+    FindingReviewed,
     EmailChangeAsked,
     EmailVerified,
     ResetAsked,
@@ -55,7 +59,7 @@ pub(crate) enum Action {
 }
 
 impl Action {
-    pub(crate) const ALL: [Self; 30] = [
+    pub(crate) const ALL: [Self; 34] = [
         Self::SetUp,
         Self::Registered,
         Self::Approved,
@@ -70,6 +74,10 @@ impl Action {
         Self::LockedOut,
         Self::SignedOut,
         Self::UsersFileKeptAside,
+        Self::InferenceAsked,
+        Self::InferenceCancelled,
+        Self::InferenceRemoved,
+        Self::FindingReviewed,
         Self::EmailChangeAsked,
         Self::EmailVerified,
         Self::ResetAsked,
@@ -104,6 +112,10 @@ impl Action {
             Self::LockedOut => "locked_out",
             Self::SignedOut => "signed_out",
             Self::UsersFileKeptAside => "users_file_kept_aside",
+            Self::InferenceAsked => "inference_asked",
+            Self::InferenceCancelled => "inference_cancelled",
+            Self::InferenceRemoved => "inference_removed",
+            Self::FindingReviewed => "finding_reviewed",
             Self::EmailChangeAsked => "email_change_asked",
             Self::EmailVerified => "email_verified",
             Self::ResetAsked => "reset_asked",

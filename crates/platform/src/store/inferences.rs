@@ -300,7 +300,8 @@ pub(crate) fn findings(db: &Connection, id: i64) -> rusqlite::Result<Vec<Finding
 
 /// Findings of an inference: all, accepted, rejected.
 pub(crate) fn tally(db: &Connection, id: i64) -> rusqlite::Result<[i64; 3]> {
-    let sql = "SELECT count(*), count(*) FILTER (WHERE review = 'accepted'), count(*) FILTER (WHERE review = 'rejected')
+    let sql =
+        "SELECT count(*), count(*) FILTER (WHERE review = 'accepted'), count(*) FILTER (WHERE review = 'rejected')
                FROM findings WHERE inference_id = ?1";
     db.prepare_cached(sql)?.query_row([id], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?]))
 }

@@ -7,6 +7,7 @@
 pub(crate) mod audit;
 pub(crate) mod events;
 pub(crate) mod failures;
+pub(crate) mod inferences;
 pub(crate) mod intents;
 pub(crate) mod mails;
 mod mirror;
@@ -38,6 +39,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/3_mail_and_remote_users.sql"),
     include_str!("schema/4_scans.sql"),
     include_str!("schema/5_trainings.sql"),
+    include_str!("schema/6_inferences.sql"),
 ];
 const SCHEMA_VERSION: i64 = STEPS.len() as i64;
 

@@ -22,7 +22,8 @@ async function act(button) {
   go(next ?? location.pathname, confirm && text("done"));
 }
 
-function confirmed(question) {
+/** Asks in a dialog; resolves to whether the answer was yes. */
+export function confirmed(question) {
   const dialog = document.getElementById("confirm");
   document.getElementById("confirm-text").textContent = question;
   dialog.returnValue = "no";

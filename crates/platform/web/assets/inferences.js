@@ -4,8 +4,10 @@ import { call } from "./api.js";
 import { confirmed } from "./actions.js";
 import { localTime, text, toast } from "./dom.js";
 import { subscribe } from "./live.js";
+import { chip, el } from "./make.js";
 
 const PAGE = 50;
+const PROGRESS_MS = 1500;
 const form = document.getElementById("new-inference");
 const body = document.querySelector("#inferences tbody");
 const older = document.getElementById("older");
@@ -14,12 +16,6 @@ let models = [];
 /** By id, as the server last told. */
 const shown = new Map();
 
-function make(name, properties = {}, ...children) {
-  const element = Object.assign(document.createElement(name), properties);
-  element.append(...children);
-  return element;
-}
-
 // ---------------------------------------------------------------- asking
 
 async function loadChoices() {
@@ -27,28 +23,27 @@ async function loadChoices() {
   const ready = scans.ok ? scans.body.scans : [];
   document.getElementById("no-scans").hidden = ready.length > 0;
   document.getElementById("scan-choices").replaceChildren(...ready.map(choice));
-  models = known.ok ? known.body.models : [];
+  models = known.ok ? known.body.versions : [];
   const select = document.getElementById("model");
-  const option = (model) =>
-    make("option", { value: model.id, textContent: model.current ? text("inference.model.current", { version: model.version }) : model.version, selected: model.current });
-  select.replaceChildren(...(models.length ? models.map(option) : [make("option", { value: "", textContent: text("inference.model.none") })]));
+  const name = (model) => (model.is_current ? text("inference.model.current", { version: `v${model.version}` }) : `v${model.version}`);
+  const option = (model) => el("option", { value: model.version, selected: model.is_current }, name(model));
+  select.replaceChildren(...(models.length ? models.map(option) : [el("option", { value: "" }, text("inference.model.none"))]));
   select.disabled = models.length === 0;
   noteModel();
   form.querySelector("[type=submit]").disabled = models.length === 0 || ready.length === 0;
 }
 
 function choice(scan) {
-  const box = make("input", { type: "checkbox", name: "scan", value: scan.id, checked: wanted.has(scan.id) });
-  const picture = make("img", { src: `/api/scans/${scan.id}/thumbnail.png`, alt: "", loading: "lazy", width: 48, height: 48 });
+  const box = el("input", { type: "checkbox", name: "scan", value: scan.id, checked: wanted.has(scan.id) });
+  const picture = el("img", { src: `/api/scans/${scan.id}/thumbnail.png`, alt: "", loading: "lazy", width: 48, height: 48 });
   const [depth, height, width] = scan.shape_zyx;
-  const about = make("span", { className: "hint", textContent: `${width} × ${height} × ${depth}` });
-  const label = make("label", { className: "choice" }, box, picture, make("span", { className: "mono", textContent: scan.series_uid }), about);
-  label.dataset.search = scan.series_uid.toLowerCase();
-  return label;
+  const about = el("span", { class: "hint" }, `${width} × ${height} × ${depth}`);
+  const name = el("span", { class: "mono" }, scan.series_uid);
+  return el("label", { class: "choice", "data-search": scan.series_uid.toLowerCase() }, box, picture, name, about);
 }
 
 function noteModel() {
-  const model = models.find((model) => String(model.id) === document.getElementById("model").value);
+  const model = models.find((model) => String(model.version) === document.getElementById("model").value);
   document.getElementById("model-note").textContent = model?.note ?? "";
 }
 
@@ -88,21 +83,22 @@ form.addEventListener("submit", async (event) => {
 
 // ---------------------------------------------------------------- watching
 
-const ICONS = { queued: "wait", running: "wait", done: "good", failed: "bad", cancelled: "" };
+/** Kind and drawing of each state. */
+const CHIPS = { queued: ["", "clock"], running: ["wait", "clock"], done: ["good", "check"], failed: ["bad", "warning"], cancelled: ["", "off"] };
 
 function state(inference) {
-  const chip = make("span", { className: `chip ${ICONS[inference.state]}`, textContent: text("inference.state." + inference.state) });
-  const parts = [chip];
+  const hint = (words) => el("span", { class: "hint" }, words);
+  const parts = [chip(...CHIPS[inference.state], text("inference.state." + inference.state))];
   if (inference.state === "running" && inference.progress) {
     const { stage, done, total } = inference.progress;
-    const bar = make("progress", { max: Math.max(total, 1), value: done });
-    bar.setAttribute("aria-label", text("inference.stage." + stage));
-    parts.push(bar, make("span", { className: "hint", textContent: text("inference.progress", { stage: text("inference.stage." + stage), done, total }) }));
+    const name = text("inference.stage." + stage);
+    const bar = el("progress", { max: Math.max(total, 1), value: done, "aria-label": name });
+    parts.push(bar, hint(text("inference.progress", { stage: name, done, total })));
   }
   if (inference.state === "queued" && inference.waiting_before !== null) {
-    parts.push(make("span", { className: "hint", textContent: text("inference.waiting", { count: inference.waiting_before }) }));
+    parts.push(hint(text("inference.waiting", { count: inference.waiting_before })));
   }
-  if (inference.failure) parts.push(make("span", { className: "hint", textContent: reason(inference.failure) }));
+  if (inference.failure) parts.push(hint(reason(inference.failure)));
   return parts;
 }
 
@@ -113,41 +109,33 @@ function reason({ kind, message, advice }) {
 
 function row(inference) {
   const { id, series_uid, model, mode, state: stands, tally, created_at } = inference;
-  const cell = (label, ...content) => {
-    const made = make("td", {}, ...content);
-    made.dataset.label = text(label);
-    return made;
-  };
-  const name = stands === "done" ? make("a", { href: `/inferences/${id}`, className: "mono", textContent: series_uid }) : make("span", { className: "mono", textContent: series_uid });
+  const cell = (label, ...content) => el("td", { "data-label": text(label) }, ...content);
+  const name = stands === "done" ? el("a", { href: `/inferences/${id}`, class: "mono" }, series_uid) : el("span", { class: "mono" }, series_uid);
   const found = stands === "done" ? text("inference.tally", { all: tally[0], accepted: tally[1], rejected: tally[2] }) : "—";
-  const actions = make("div", { className: "row-actions" });
+  const actions = el("div", { class: "row-actions" });
   if (stands === "done") {
     actions.append(
-      make("a", { className: "button small primary", href: `/inferences/${id}`, textContent: text("inference.open") }),
-      make("a", { className: "button small", href: `/inferences/${id}/report`, textContent: text("inference.report") }),
+      el("a", { class: "button small primary", href: `/inferences/${id}` }, text("inference.open")),
+      el("a", { class: "button small", href: `/inferences/${id}/report` }, text("inference.report")),
     );
   }
   if (stands === "queued" || stands === "running") actions.append(button("inference.cancel", "POST", `/api/inferences/${id}/cancel`, "inference.cancel.sure"));
   else actions.append(button("inference.remove", "DELETE", `/api/inferences/${id}`, "inference.remove.sure"));
-  const head = make("th", { scope: "row" }, name);
-  const asked = make("time", { dateTime: created_at, textContent: localTime(created_at) });
-  const made = make(
+  return el(
     "tr",
-    {},
-    head,
+    { "data-id": id },
+    el("th", { scope: "row" }, name),
     cell("inference.column.state", ...state(inference)),
     cell("inference.column.model", model.version),
     cell("inference.column.mode", text("inference.mode." + mode)),
     cell("inference.column.findings", found),
-    cell("inference.column.asked", asked),
-    make("td", { className: "end" }, actions),
+    cell("inference.column.asked", el("time", { datetime: created_at }, localTime(created_at))),
+    el("td", { class: "end" }, actions),
   );
-  made.dataset.id = id;
-  return made;
 }
 
 function button(label, method, path, question) {
-  const made = make("button", { type: "button", className: "button small danger", textContent: text(label) });
+  const made = el("button", { type: "button", class: "button small danger" }, text(label));
   made.addEventListener("click", async () => {
     if (!(await confirmed(text(question)))) return;
     const answer = await call(method, path);
@@ -189,13 +177,7 @@ older.addEventListener("click", async () => {
 });
 
 for (const kind of ["queued", "started", "done", "ended", "removed", "reviewed"]) subscribe(`inference.${kind}`, refresh);
-subscribe("inference.progress", ({ payload }) => {
-  const inference = shown.get(payload.id);
-  if (!inference) return;
-  inference.state = "running";
-  inference.progress = payload;
-  const line = body.querySelector(`tr[data-id="${payload.id}"] td`);
-  line?.replaceChildren(...state(inference));
-});
+// Progress is not stored: it is asked for while something is being marked.
+setInterval(() => [...shown.values()].some((inference) => inference.state === "running") && refresh(), PROGRESS_MS);
 
 await Promise.all([loadChoices(), refresh()]);

@@ -12,8 +12,8 @@ use crate::accounts::Caller;
 use crate::http::context::{Body, Context};
 use crate::http::{App, Problem, attachment};
 use crate::inference::{Progress, Submission};
-use crate::store::inferences::{self as table, Finding, Inference, Mode, Review};
 use crate::store::StorageError;
+use crate::store::inferences::{self as table, Finding, Inference, Mode, Review};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,10 +32,8 @@ pub(crate) async fn submit(
     Body(entered): Body<Submit>,
 ) -> Result<impl IntoResponse, Problem> {
     let Submit { scan_ids, model_id, mode, threshold } = entered;
-    let ids = app
-        .inferences
-        .submit(&caller, Submission { scan_ids, model_id, mode, threshold }, context.address)
-        .await?;
+    let ids =
+        app.inferences.submit(&caller, Submission { scan_ids, model_id, mode, threshold }, context.address).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({ "ids": ids }))))
 }
 
@@ -69,11 +67,7 @@ pub(crate) struct Summary {
     tally: [i64; 3],
 }
 
-fn summary(
-    db: &rusqlite::Connection,
-    inference: &Inference,
-    progress: Option<Progress>,
-) -> rusqlite::Result<Summary> {
+fn summary(db: &rusqlite::Connection, inference: &Inference, progress: Option<Progress>) -> rusqlite::Result<Summary> {
     let waits = inference.state == table::State::Queued;
     Ok(Summary {
         id: inference.id,
@@ -148,11 +142,7 @@ pub(in crate::http) async fn full(app: &App, caller: &Caller, id: i64) -> Result
     read.await?.ok_or_else(Problem::not_found)
 }
 
-pub(crate) async fn show(
-    State(app): State<App>,
-    caller: Caller,
-    Path(id): Path<i64>,
-) -> Result<Json<Full>, Problem> {
+pub(crate) async fn show(State(app): State<App>, caller: Caller, Path(id): Path<i64>) -> Result<Json<Full>, Problem> {
     Ok(Json(full(&app, &caller, id).await?))
 }
 

@@ -3,6 +3,7 @@
 pub(super) mod accounts;
 pub(super) mod audit;
 pub(super) mod events;
+pub(super) mod inferences;
 pub(super) mod models;
 pub(super) mod session;
 pub(super) mod settings;

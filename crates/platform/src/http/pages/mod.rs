@@ -10,19 +10,19 @@ use minijinja::value::Serde;
 use minijinja::{Value, context};
 use serde::Deserialize;
 
-use crate::http::api::slices::own_scan;
+use crate::accounts::{Caller, Role};
+use crate::catalog::Language;
+use crate::http::api::accounts::accounts;
+use crate::http::api::audit::{Range, entries};
 use crate::http::api::settings::{Shown, settings as all_settings};
+use crate::http::api::slices::own_scan;
+use crate::http::api::system::system;
 use crate::http::checklist::checklist;
 use crate::http::context::{Administrator, Context, LANGUAGE_COOKIE};
 use crate::http::guard::redirect;
 use crate::http::{App, Problem};
-use crate::accounts::{Caller, Role};
-use crate::catalog::Language;
 use crate::store::{StorageError, users};
 use crate::users::Phase;
-use crate::http::api::accounts::accounts;
-use crate::http::api::audit::{Range, entries};
-use crate::http::api::system::system;
 
 /// Entries of the audit log on one page, and of the newest on the overview.
 const ENTRIES: u32 = 50;
@@ -175,6 +175,14 @@ pub(crate) async fn scan(
 }
 
 /// The viewer on a result. The page asks the API for it, which knows whose it is.
+pub(crate) async fn inferences(
+    State(app): State<App>,
+    context: Context,
+    caller: Caller,
+) -> Result<Html<String>, Problem> {
+    inside(&app, "inferences.html", "/inferences", context, &caller, context! {})
+}
+
 pub(crate) async fn inference(
     State(app): State<App>,
     context: Context,

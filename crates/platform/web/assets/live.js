@@ -1,0 +1,31 @@
+// What happens, in its order: events are asked for by number, so none is missed or heard twice, whatever the connection does.
+
+import { call } from "./api.js";
+
+const EVERY_MS = 2000;
+const listeners = new Map();
+let last = null;
+
+/** Calls `callback` with every event of this kind from now on: `{ number, at, kind, payload }`; with `null` where some were missed. */
+export function subscribe(kind, callback) {
+  if (listeners.size === 0) setTimeout(ask, 0);
+  listeners.set(kind, [...(listeners.get(kind) ?? []), callback]);
+}
+
+async function ask() {
+  const answer = await call("GET", `/api/events?since=${last ?? 0}&limit=${last === null ? 1 : 500}`);
+  if (answer.ok) {
+    const { events, newest, more, gap } = answer.body;
+    // The first question only finds out where to begin: the page itself shows what was before.
+    if (last === null) last = newest;
+    else if (gap) {
+      last = newest;
+      for (const callback of new Set([...listeners.values()].flat())) callback(null);
+    } else {
+      for (const event of events) for (const callback of listeners.get(event.kind) ?? []) callback(event);
+      last = more ? events.at(-1).number : newest;
+      if (more) return ask();
+    }
+  }
+  setTimeout(ask, EVERY_MS);
+}
