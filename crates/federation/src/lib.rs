@@ -31,6 +31,7 @@ mod history;
 mod id;
 mod model;
 mod optimizer;
+pub mod secagg;
 mod session;
 mod trainer;
 
