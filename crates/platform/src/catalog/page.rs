@@ -703,8 +703,8 @@ const TEXTS: &[Text] = &[
     ("js.viewer.no_result", "没有结果", "There is no result"),
     (
         "js.viewer.no_result.detail",
-        "推理失败或已取消，请在推理页面查看原因。",
-        "It failed or was cancelled; the page of inferences tells why.",
+        "推理已取消，请在推理页面重新提交。",
+        "It was cancelled; ask for it again on the page of inferences.",
     ),
     ("js.viewer.waiting", "推理尚未完成，完成后会自动显示。", "Not finished yet; the result appears by itself."),
     ("js.viewer.remove", "删除", "Remove"),

@@ -104,7 +104,7 @@ impl Slices {
         if plane == Plane::Sagittal && scan.memory_bytes() == 0 {
             let first = index / SLAB * SLAB;
             let slab = self.slab(path, scan, first).await?;
-            return Ok(blocking(move || Ok(part_of_slab(&slab, &block, first))).await?);
+            return blocking(move || Ok(part_of_slab(&slab, &block, first))).await;
         }
         blocking(move || Ok(scan.read(&block)?)).await
     }

@@ -1,31 +1,14 @@
-// Reads a scan and a result in Chromium. Arguments: the server's address, a user's name and password, the number of the
-// user's scan, a folder for screenshots. The result is made up here: what is asked of the API of inferences is answered
-// by this walk. Prints how long frames take. Ends with 1 and a list of what is wrong.
+// Reads a scan and its results in Chromium. Arguments: the server's address, a user's name and password, the number of the
+// user's scan, those of an inference with three findings, one that runs, one without findings and one that failed, and a
+// folder for screenshots. Prints how long frames take. Ends with 1 and a list of what is wrong.
 
 import { base, expect, finish, given, look, NARROW, signIn, text, visitor, WIDE } from "./visitors.mjs";
 
-const [username, password, scan] = given;
-const result = {
-  id: 7, scan_id: Number(scan), state: "done", created_at: "2027-05-01T09:30:00Z", mode: "standard", threshold: 0.3, device: "CPU", stages_s: {},
-  model: { version: "v14", sha256: "3f1c9a60d2b84e7795c1f0aa7be1d2c4538e6f90ab12cd34ef56ab78cd90ef12", note: "合成体模结果" },
-  findings: [
-    { number: 1, center_mm_xyz: [56.2, 86.3, -115.9], voxel_xyz: [316, 367, 90], diameter_mm: 23.4, confidence: 0.97, side: "left", review: null },
-    { number: 2, center_mm_xyz: [-70.2, -15.2, -150.5], voxel_xyz: [136, 222, 76], diameter_mm: 7.4, confidence: 0.64, side: "right", review: null },
-    { number: 3, center_mm_xyz: [-100, 40.5, -205], voxel_xyz: [94, 302, 54], diameter_mm: 5.1, confidence: 0.41, side: null, review: "rejected" },
-  ],
-};
-const reviews = [];
+const [username, password, scan, found, running, empty, failed] = given;
 
-/** Somebody signed in, for whom there is such a result, one that is not ready and one that failed. */
+/** Somebody signed in. */
 async function reader(size, more) {
   const page = await visitor(size, "light", more);
-  await page.route("**/api/inferences/7", (route) => route.fulfill({ json: result }));
-  await page.route("**/api/inferences/8", (route) => route.fulfill({ json: { ...result, id: 8, state: "running", findings: [] } }));
-  await page.route("**/api/inferences/9", (route) => route.fulfill({ json: { ...result, id: 9, findings: [] } }));
-  await page.route("**/api/inferences/7/findings/*/review", (route) => {
-    reviews.push([route.request().url().split("/").at(-2), route.request().postDataJSON().review]);
-    return route.fulfill({ status: 204, body: "" });
-  });
   await page.goto(`${base}/login`);
   await signIn(page, username, password);
   await page.waitForURL(`${base}/`);
@@ -39,7 +22,7 @@ const until = (page, plane, number) =>
   page.waitForFunction(([selector, wanted]) => document.querySelector(selector).textContent.startsWith(`${wanted} /`), [`${pane(plane)} .slice-number`, number]);
 
 const page = await reader(WIDE);
-await page.goto(`${base}/inferences/7`);
+await page.goto(`${base}/inferences/${found}`);
 await page.waitForSelector(`${pane("axial")} circle.finding`, { state: "attached" });
 await settled(page);
 await until(page, "axial", 91);
@@ -139,7 +122,8 @@ await page.click(".finding:nth-child(2) .rejected");
 await page.waitForSelector(".finding:nth-child(2)[data-review=rejected]");
 await page.click(".finding:nth-child(2) .rejected");
 await page.waitForSelector(".finding:nth-child(2)[data-review='']");
-expect(JSON.stringify(reviews) === '[["1","accepted"],["2","rejected"],["2",null]]', `reviews sent: ${JSON.stringify(reviews)}`);
+const reviews = await page.evaluate(async (id) => (await (await fetch(`/api/inferences/${id}`)).json()).findings.map(({ review }) => review), found);
+expect(JSON.stringify(reviews) === '["accepted",null,"rejected"]', `the server keeps the reviews ${JSON.stringify(reviews)}`);
 await page.focus("#threshold");
 await page.keyboard.press("End");
 expect((await text(page, "#findings-title")) === "检出 0 处", "the threshold does not filter");
@@ -183,28 +167,31 @@ const at = (part) => frames[Math.min(frames.length - 1, Math.floor(frames.length
 console.log(`frames of a plane: median ${at(0.5)} ms, 95% ${at(0.95)} ms, longest ${at(1)} ms; ${perSlice.toFixed(0)} ms from one slice to the next, all three planes drawn`);
 
 // Without findings; not ready; no such result; and the scan alone.
-await page.goto(`${base}/inferences/9`);
+await page.goto(`${base}/inferences/${empty}`);
 await page.waitForSelector("#findings-empty:not([hidden])");
 await settled(page);
 await look(page, "no-findings");
-await page.goto(`${base}/inferences/8`);
-await page.waitForSelector(".trouble:not([hidden])");
-await look(page, "waiting");
+for (const [id, name] of [[running, "waiting"], [failed, "failed"]]) {
+  await page.goto(`${base}/inferences/${id}`);
+  await page.waitForSelector(".trouble:not([hidden])");
+  await look(page, name);
+}
 await page.goto(`${base}/scans/${scan}`);
 await page.waitForSelector(`${pane("axial")} .slice-number:not(:empty)`);
 await settled(page);
 await look(page, "scan");
-await page.goto(`${base}/language/en?next=/inferences/7`);
+await page.goto(`${base}/language/en?next=/inferences/${found}`);
 await page.waitForSelector(`${pane("axial")} circle.finding`, { state: "attached" });
 await settled(page);
 await look(page, "result-english");
 
 // The report, on the screen and on paper.
 for (const language of ["zh", "en"]) {
-  await page.goto(`${base}/language/${language}?next=/inferences/7/report`);
+  await page.goto(`${base}/language/${language}?next=/inferences/${found}/report`);
   await page.waitForSelector(".sheet[aria-busy=false]");
   expect((await page.locator("#findings img").count()) === 6, "two findings have not three pictures each");
   expect((await page.locator("#rejected-list li").count()) === 1, "what was rejected is not listed apart");
+  expect((await text(page, "#table tbody tr td:last-child")).endsWith(username), "who reviewed a finding is not told");
   expect(await page.isEnabled("#print"), "a whole report cannot be printed");
   await look(page, `report-${language}`);
   await page.pdf({ path: `${given.at(-1)}/report-${language}.pdf`, preferCSSPageSize: true });
@@ -212,7 +199,7 @@ for (const language of ["zh", "en"]) {
 
 // A phone: one plane at a time, a finger that scrolls, tabs.
 const phone = await reader(NARROW, { hasTouch: true, isMobile: true });
-await phone.goto(`${base}/inferences/7`);
+await phone.goto(`${base}/inferences/${found}`);
 await phone.waitForSelector(`${pane("axial")} circle.finding`, { state: "attached" });
 expect(await phone.locator(pane("coronal")).isHidden(), "a phone shows more than one plane");
 const before = await slice(phone, "axial");

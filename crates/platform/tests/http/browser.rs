@@ -7,7 +7,7 @@ use std::process::Command;
 use imaging::metaimage::Compression;
 use imaging::{Geometry, Volume};
 
-use crate::scans::put_scan;
+use crate::scans::{put_inference, put_scan};
 use crate::server::{PASSWORD, SETUP_TOKEN, Server};
 
 /// Where `cargo xtask test` has put what the walks need.
@@ -47,7 +47,16 @@ async fn people_read_scans() {
         let (server, mut administrator) = Server::with_administrator().await;
         let mut hospital = server.institution(&mut administrator, "city-first").await;
         let scan = put_scan(&server, &mut hospital, &chest(), Compression::None).await;
-        walk(&server, "viewer.mjs", &["city-first", PASSWORD, &scan.to_string()], "viewer").await;
+        let marks = [
+            ([56.2, 86.3, -115.9], 23.4, 0.97, Some("left"), None),
+            ([-70.2, -15.2, -150.5], 7.4, 0.64, Some("right"), None),
+            ([-100.0, 40.5, -205.0], 5.1, 0.41, None, Some("rejected")),
+        ];
+        let inferences = [("done", &marks[..]), ("running", &[]), ("done", &[]), ("failed", &[])];
+        let put = inferences.map(|(state, marks)| put_inference(&server, "city-first", scan, state, marks).to_string());
+        let [found, running, empty, failed] = &put;
+        let arguments = ["city-first", PASSWORD, &scan.to_string(), found, running, empty, failed];
+        walk(&server, "viewer.mjs", &arguments, "viewer").await;
     }
 }
 

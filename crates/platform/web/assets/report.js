@@ -81,7 +81,8 @@ function table(grid, reported, rejected) {
       const cells = [`N${finding.number}`, side(finding), `${finding.diameter_mm.toFixed(1)} mm`, `${axial(grid, finding)} / ${grid.shape_zyx[0]}`, millimetres(finding), percent(finding)];
       row.append(...cells.map((value, at) => made(at ? "td" : "th", value, [2, 3, 5].includes(at) ? "end" : "")));
       row.firstChild.scope = "row";
-      row.append(made("td", text("report.review." + (finding.review ?? "open"))));
+      const reviewed = [text("report.review." + (finding.review ?? "open")), finding.review && finding.reviewed_by];
+      row.append(made("td", reviewed.filter(Boolean).join(" · ")));
       return row;
     }),
   );

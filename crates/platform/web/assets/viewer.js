@@ -55,11 +55,17 @@ async function finished(id) {
     if (!ok && status) return fail(body) ?? null;
     if (ok && body.state === "done") return body;
     if (ok && ["failed", "cancelled"].includes(body.state)) {
-      return fail({ title: text("viewer.no_result"), detail: body.failure?.message ?? text("viewer.no_result.detail") }) ?? null;
+      return fail({ title: text("viewer.no_result"), detail: reason(body.failure) }) ?? null;
     }
     fail(ok ? { title: text("viewer.waiting"), waits: true } : body);
     await pause(POLL_MS);
   }
+}
+
+/** The worker's own words, or the name of a failure that the server knows. */
+function reason(failure) {
+  if (!failure) return text("viewer.no_result.detail");
+  return failure.message ? [failure.message, failure.advice].filter(Boolean).join(" ") : text("inference.failure." + failure.kind);
 }
 
 function run(scan, grid, result) {

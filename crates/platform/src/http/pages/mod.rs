@@ -14,6 +14,7 @@ use crate::accounts::{Caller, Role};
 use crate::catalog::Language;
 use crate::http::api::accounts::accounts;
 use crate::http::api::audit::{Range, entries};
+use crate::http::api::inferences::full;
 use crate::http::api::settings::{Shown, settings as all_settings};
 use crate::http::api::slices::own_scan;
 use crate::http::api::system::system;
@@ -174,7 +175,7 @@ pub(crate) async fn scan(
     inside(&app, "viewer.html", &format!("/scans/{id}"), context, &caller, values)
 }
 
-/// The viewer on a result. The page asks the API for it, which knows whose it is.
+/// The queue of the caller's own.
 pub(crate) async fn inferences(
     State(app): State<App>,
     context: Context,
@@ -183,23 +184,26 @@ pub(crate) async fn inferences(
     inside(&app, "inferences.html", "/inferences", context, &caller, context! {})
 }
 
+/// The viewer on a result of the caller's own.
 pub(crate) async fn inference(
     State(app): State<App>,
     context: Context,
     caller: Caller,
     Path(id): Path<i64>,
 ) -> Result<Html<String>, Problem> {
+    full(&app, &caller, id).await?;
     let values = context! { scan => "", inference => id };
     inside(&app, "viewer.html", &format!("/inferences/{id}"), context, &caller, values)
 }
 
-/// A result to print.
+/// A result of the caller's own, to print.
 pub(crate) async fn report(
     State(app): State<App>,
     context: Context,
     caller: Caller,
     Path(id): Path<i64>,
 ) -> Result<Html<String>, Problem> {
+    full(&app, &caller, id).await?;
     let values = context! { inference => id, printed => app.clock.now().to_string() };
     inside(&app, "report.html", &format!("/inferences/{id}/report"), context, &caller, values)
 }
