@@ -161,9 +161,12 @@ impl Layers {
                 origin: self.origins.get(key).cloned().unwrap_or(Origin::Default),
             }
         };
-        // In the order of the default file's sections, which is that of importance.
-        let place =
-            |setting: &Setting| self.sections.iter().position(|name| setting.key.split('.').next() == Some(name));
+        // In the order of the default file, where what belongs together stands together.
+        let place = |setting: &Setting| {
+            let (section, name) = setting.key.split_once('.')?;
+            let section = DEFAULT.find(&format!("[{section}]"))?;
+            Some(section + DEFAULT[section..].find(&format!("\n{name} ="))?)
+        };
         let mut settings: Vec<Setting> = self.values.iter().map(setting).collect();
         settings.sort_by_key(place);
         settings

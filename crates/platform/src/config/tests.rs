@@ -51,6 +51,44 @@ fn every_layer_comes_before_the_one_below() {
 }
 
 #[test]
+fn a_database_is_known_by_the_names_of_others_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let dot_env = folder.path().join(".env");
+    fs::write(
+        &dot_env,
+        "SUPABASE_DB_URL=postgresql://u:p%23@h:6543/d?pgbouncer=true\nDATABASE_URL=postgresql://u@other/d\n",
+    )
+    .unwrap();
+    let load = |environment: Vec<(String, String)>| {
+        Config::load(&Sources { dot_env: Some(&dot_env), environment, ..Sources::default() }).unwrap()
+    };
+    let config = load(Vec::new());
+    assert_eq!(config.database.url.expose(), "postgresql://u:p%23@h:6543/d?pgbouncer=true");
+    assert!(!format!("{config:?}").contains("6543"));
+    let ours = ("FEDNODULE__DATABASE__URL".to_owned(), "postgresql://u@ours/d".to_owned());
+    let theirs = ("SUPABASE_DB_URL".to_owned(), "postgresql://u@theirs/d".to_owned());
+    assert_eq!(load(vec![ours, theirs]).database.url.expose(), "postgresql://u@ours/d");
+    let message = from_variable("DATABASE_URL", "mysql://u:secret@h/d").unwrap_err();
+    assert!(message.contains("DATABASE_URL: database.url") && !message.contains("mysql"), "{message}");
+}
+
+#[test]
+fn what_a_mail_needs_is_asked_for() {
+    let cases = [
+        ("[mail]\nhost = \"smtp.a.example\"", "server.public_url is empty"),
+        ("[server]\npublic_url = \"https://n.example\"\n[mail]\nhost = \"smtp.a.example\"", "mail.from is "),
+        ("[mail]\nusername = \"u\"", "mail.password is a text of 0 characters"),
+        ("[mail]\nencryption = \"ssl\"", "expected \"starttls\", \"tls\" or \"none\""),
+        ("[mail]\nhost = \"smtp.a.example/x\"", "expected the name of a server"),
+        ("[mail]\nca = \"/no/such.pem\"", "expected a PEM file with a certificate, or nothing"),
+    ];
+    for (text, part) in cases {
+        let message = from_file(text).unwrap_err();
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
 fn what_is_not_known_is_refused_with_file_and_path() {
     let cases = [
         (

@@ -62,12 +62,8 @@ pub(super) async fn checklist(app: &App, caller: &Caller) -> Result<Vec<Step>, P
     Ok(read.await?)
 }
 
-/// Whether there is a scan at all, or one of this user. A server without uploads has no such table.
+/// Whether there is a scan at all, or one of this user.
 fn has_scans(db: &Connection, owner: Option<i64>) -> rusqlite::Result<bool> {
-    let exists = "SELECT count(*) FROM pragma_table_info('scans') WHERE name = 'user_id'";
-    if db.query_row(exists, [], |row| row.get::<_, i64>(0))? == 0 {
-        return Ok(false);
-    }
     let sql = "SELECT EXISTS (SELECT 1 FROM scans WHERE user_id = ?1 OR ?1 IS NULL)";
     db.query_row(sql, [owner], |row| row.get(0))
 }

@@ -46,8 +46,8 @@ impl Trouble {
             Self::Timeout => "timeout",
             Self::Tls => "tls",
             Self::Credentials => "credentials",
-            Self::Later(_) => "refused for now",
-            Self::Never(_) => "refused",
+            Self::Later(_) => "later",
+            Self::Never(_) => "never",
             Self::Unwritable => "unwritable",
         }
     }

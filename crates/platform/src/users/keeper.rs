@@ -3,12 +3,14 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::time::{sleep, timeout};
 
 use super::postgres::{Failure, Remote, Row};
 use super::reconcile::{self, Refused};
 use super::{Phase, State, Users};
 use crate::store::audit::{Action, Event, append};
+use crate::store::events::{self, Audience};
 use crate::store::users::{self, User};
 use crate::store::{StorageError, intents};
 
@@ -158,7 +160,10 @@ impl Users {
         };
         let tell = move |db: &rusqlite::Connection| {
             let event = Event { action, actor: None, target: None, address: None, detail: "" };
-            append(db, &event, now).map_err(StorageError::from)
+            append(db, &event, now)?;
+            let state = if action == Action::UsersDatabaseBack { "up" } else { "down" };
+            events::append(db, now, Audience::Everyone, "users_database.state", &json!({ "state": state }))?;
+            Ok::<_, StorageError>(())
         };
         if self.store.write(now, tell).await.is_err() {
             tracing::error!("the audit log could not be told of it");

@@ -196,6 +196,7 @@ fn settle<T, R>(
 ) -> Result<R, AccountError> {
     let Planned { before: _, mut after, event, more } = planned;
     users::put(db, &mut after, now)?;
+    reconcile::changed(db, &after, now)?;
     let done = finish(db, &after, more)?;
     event.append(db, now)?;
     Ok(done)

@@ -371,7 +371,7 @@ impl Remote {
         };
         let start = Instant::now();
         let version = self.within(connected.client.query_typed_one("SHOW server_version", &[])).await?;
-        let milliseconds = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let milliseconds = u64::try_from(start.elapsed().as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
         let (users, row_level_security) = match self.schema(&connected).await? {
             Some(found) if found > SCHEMA => return Err(Failure::Newer(found)),
             Some(_) => {

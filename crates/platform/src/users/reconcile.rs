@@ -1,11 +1,13 @@
 //! Bringing the copy up to what the database says. The database is the truth; what differs is reported in the audit log.
 
 use rusqlite::Connection;
+use serde_json::json;
 
 use super::postgres::Row;
 use crate::accounts::{Role, Status};
 use crate::clock::Moment;
 use crate::store::audit::{Action, Event, append};
+use crate::store::events::{self, Audience};
 use crate::store::intents::{self, Intent};
 use crate::store::users::{self, User};
 use crate::store::{StorageError, resets, sessions, verifications};
@@ -93,6 +95,7 @@ pub(super) fn one(db: &Connection, truth: &User, intent: Option<&Intent>, now: M
     let is_new_here = copy.as_ref().is_some_and(|copy| copy.version == 0);
     if copy.as_ref().is_none_or(|copy| *copy != next) {
         users::put(db, &mut next, now)?;
+        changed(db, &next, now)?;
     }
     if different.iter().any(|field| ["status", "role", "password"].contains(field)) {
         sessions::remove_of_user(db, next.id)?;
@@ -118,11 +121,19 @@ pub(super) fn absent(db: &Connection, user: User, now: Moment) -> rusqlite::Resu
     }
     let mut next = User { status: Status::Disabled, version: 0, ..user };
     users::put(db, &mut next, now)?;
+    changed(db, &next, now)?;
     sessions::remove_of_user(db, next.id)?;
     resets::remove_of_user(db, next.id)?;
     verifications::remove_of_user(db, next.id)?;
     reconciled(db, &next.username, "absent", now)?;
     Ok(true)
+}
+
+/// Tells the pages of the account and of the administrators.
+pub(super) fn changed(db: &Connection, user: &User, now: Moment) -> rusqlite::Result<()> {
+    let User { id, username, role, status, .. } = user;
+    let payload = json!({ "username": username, "role": role, "status": status });
+    events::append(db, now, Audience::User(*id), "account.changed", &payload).map(drop)
 }
 
 fn reconciled(db: &Connection, username: &str, detail: &str, now: Moment) -> rusqlite::Result<()> {

@@ -9,6 +9,8 @@ const modules = process.env.FEDNODULE_NODE_MODULES;
 const { chromium } = await import(pathToFileURL(join(modules, "playwright-core", "index.mjs")));
 const axe = readFileSync(join(modules, "axe-core", "axe.min.js"), "utf8");
 const problems = [];
+/** How the status of an answer begins that a walk wants. */
+export const wanted = ["4"];
 
 /** The server's address, and what else the walk was given; the last one is the folder for screenshots. */
 export const [base, ...given] = process.argv.slice(2);
@@ -30,7 +32,7 @@ export async function visitor(size = WIDE, colorScheme = "light", more = {}) {
   page.on("pageerror", (error) => complain(`${page.url()}: ${error}`));
   page.on("console", (line) => {
     // What the server refuses on purpose, browsers report as a failure to load; the graphics driver talks to itself.
-    const refused = line.text().startsWith("Failed to load resource: the server responded with a status of 4");
+    const refused = wanted.some((status) => line.text().startsWith(`Failed to load resource: the server responded with a status of ${status}`));
     const driver = line.text().includes("GL Driver Message");
     if (["error", "warning"].includes(line.type()) && !refused && !driver) complain(`${page.url()}: ${line.text()}`);
   });

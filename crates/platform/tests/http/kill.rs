@@ -2,6 +2,7 @@
 //!
 //! The server is this very program, started again with a variable that makes the test below be the server.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -10,13 +11,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use platform::{Shutdown, verify_audit};
+use platform::{Secret, Shutdown, verify_audit};
 use serde_json::{Value, json};
 
 use crate::client::Client;
+use crate::postgres::Postgres;
 use crate::server::{PASSWORD, SETUP_TOKEN, config};
 
 const DATA: &str = "PLATFORM_TEST_SERVER_DATA";
+const DATABASE: &str = "PLATFORM_TEST_SERVER_DATABASE";
 const TEST: &str = "kill::a_killed_server_keeps_what_it_acknowledged";
 
 struct Killed {
@@ -25,11 +28,12 @@ struct Killed {
 }
 
 impl Killed {
-    fn start(test: &str, data: &Path) -> Self {
+    fn start(test: &str, data: &Path, database: Option<&str>) -> Self {
         let program = std::env::current_exe().unwrap();
         let mut child = Command::new(program)
             .args(["--exact", test, "--nocapture"])
             .env(DATA, data)
+            .env(DATABASE, database.unwrap_or_default())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -51,6 +55,8 @@ fn serve(data: &Path) {
     let mut config = config(data.to_owned());
     config.accounts.registrations_per_address = 10_000;
     config.worker.program = crate::trainings::worker().unwrap_or_default();
+    config.database.url = Secret::new(std::env::var(DATABASE).unwrap());
+    config.database.check_seconds = 1;
     let _logs = platform::log_to_files(&config).unwrap();
     platform::run(&config, &Shutdown::default(), |ready| {
         println!("ADDRESS {}", ready.address);
@@ -64,13 +70,24 @@ fn a_killed_server_keeps_what_it_acknowledged() {
     if let Some(data) = std::env::var_os(DATA) {
         return serve(Path::new(&data));
     }
+    kill_again_and_again(None);
+}
+
+/// With the users in a database, too, both have the same ones afterwards, and the audit log tells of each once.
+#[test]
+fn a_killed_server_and_its_database_agree() {
+    let Some(postgres) = Postgres::start() else { return };
+    kill_again_and_again(Some(&postgres));
+}
+
+fn kill_again_and_again(postgres: Option<&Postgres>) {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let mut cookies = None;
     let mut acknowledged: Vec<String> = Vec::new();
     for life in 0..5_u64 {
-        let mut server = Killed::start(TEST, &data);
+        let mut server = Killed::start(TEST, &data, postgres.map(Postgres::url).as_deref());
         let count = Arc::new(AtomicUsize::new(0));
         let tasks = runtime.block_on(async {
             if life == 0 {
@@ -114,6 +131,9 @@ fn a_killed_server_keeps_what_it_acknowledged() {
     }
     assert!(acknowledged.len() >= 15, "only {} accounts were acknowledged", acknowledged.len());
 
+    if let Some(postgres) = postgres {
+        runtime.block_on(agrees(postgres, &data, cookies.unwrap()));
+    }
     let logs = fs::read_dir(data.join("logs")).unwrap().map(|file| fs::read_to_string(file.unwrap().path()).unwrap());
     let log = logs.collect::<Vec<_>>().join("\n");
     assert!(log.contains("path=\"/api/accounts\" status=201"), "{log}");
@@ -144,7 +164,7 @@ fn a_killed_server_goes_on_with_its_training() {
     let mut cookies = None;
     let mut csrf = None;
     for life in 0..4_u32 {
-        let mut server = Killed::start(TEST, &data);
+        let mut server = Killed::start(TEST, &data, None);
         let client = &mut server.client;
         runtime.block_on(async {
             if life == 0 {
@@ -196,6 +216,34 @@ fn a_killed_server_goes_on_with_its_training() {
         }
         server.kill();
     }
+}
+
+/// The database, the server's copy and the audit log name the same accounts.
+async fn agrees(postgres: &Postgres, data: &Path, cookies: BTreeMap<String, String>) {
+    let mut server = Killed::start(TEST, data, Some(&postgres.url()));
+    server.client.cookies = cookies;
+    // What was under way is finished before a server answers, where its database does.
+    let accounts = server.client.get("/api/accounts").await.expect(200).json();
+    let name = |account: &Value| account["username"].as_str().unwrap().to_owned();
+    let here: BTreeSet<String> = accounts["accounts"].as_array().unwrap().iter().map(name).collect();
+    let rows = postgres.console().await.query("SELECT username FROM fednodule.users", &[]).await.unwrap();
+    let there: BTreeSet<String> = rows.iter().map(|row| row.get(0)).collect();
+    assert_eq!(here, there);
+    let mut registered = BTreeMap::new();
+    let mut before = i64::MAX;
+    while before > 1 {
+        let page = server.client.get(&format!("/api/audit?limit=200&before={before}")).await.expect(200).json();
+        for entry in page["entries"].as_array().unwrap() {
+            assert_ne!(entry["action"], "users_reconciled", "{entry}");
+            if entry["action"] == "registered" {
+                *registered.entry(entry["target"].as_str().unwrap().to_owned()).or_insert(0) += 1;
+            }
+            before = entry["seq"].as_i64().unwrap();
+        }
+    }
+    assert!(registered.values().all(|count| *count == 1), "{registered:?}");
+    assert_eq!(registered.len(), there.len() - 1);
+    server.kill();
 }
 
 /// Registers accounts until the server is gone; returns those that it acknowledged.

@@ -6,7 +6,7 @@ use std::net::TcpListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -195,6 +195,9 @@ pub(crate) enum Wire {
 pub(crate) struct Proxy {
     pub(crate) port: u16,
     state: Arc<AtomicU8>,
+    connections: Arc<AtomicU64>,
+    /// What is sent on connections before this one waits.
+    held: Arc<AtomicU64>,
 }
 
 impl Proxy {
@@ -202,16 +205,29 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let own = listener.local_addr().unwrap().port();
         let state = Arc::new(AtomicU8::new(Wire::Passes as u8));
-        let shared = Arc::clone(&state);
+        let (connections, held) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let (shared, count, waits) = (Arc::clone(&state), Arc::clone(&connections), Arc::clone(&held));
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { continue };
                 let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
-                tokio::spawn(pump(from_client, to_server, Arc::clone(&shared), Wire::Dead));
-                tokio::spawn(pump(from_server, to_client, Arc::clone(&shared), Wire::SwallowsAnswers));
+                let number = count.fetch_add(1, Ordering::SeqCst);
+                let waits = Arc::clone(&waits);
+                let is_held = move || number < waits.load(Ordering::SeqCst);
+                tokio::spawn(pump(from_client, to_server, Arc::clone(&shared), Wire::Dead, is_held));
+                tokio::spawn(pump(from_server, to_client, Arc::clone(&shared), Wire::SwallowsAnswers, || false));
             }
         });
-        Self { port: own, state }
+        Self { port: own, state, connections, held }
+    }
+
+    /// What is sent on the connections that there are arrives when it is released, whoever has given it up; new ones pass.
+    pub(crate) fn hold(&self) {
+        self.held.store(self.connections.load(Ordering::SeqCst), Ordering::SeqCst);
+    }
+
+    pub(crate) fn release(&self) {
+        self.held.store(0, Ordering::SeqCst);
     }
 
     pub(crate) fn set(&self, wire: Wire) {
@@ -225,9 +241,13 @@ async fn pump(
     mut to: impl AsyncWriteExt + Unpin,
     state: Arc<AtomicU8>,
     lost: Wire,
+    is_held: impl Fn() -> bool,
 ) {
     let mut buffer = vec![0; 16 << 10];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        while is_held() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         if state.load(Ordering::SeqCst) < lost as u8 && to.write_all(&buffer[..count]).await.is_err() {
             break;
         }

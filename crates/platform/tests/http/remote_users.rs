@@ -10,7 +10,7 @@ use crate::client::Client;
 use crate::postgres::{Bouncer, Postgres, Proxy, Wire};
 use crate::server::{OTHER_PASSWORD, PASSWORD, Server};
 
-fn at(url: String) -> impl Fn(&mut Config) {
+pub(crate) fn at(url: String) -> impl Fn(&mut Config) {
     move |config| {
         config.database.url = Secret::new(url.clone());
         config.database.check_seconds = 1;
@@ -167,8 +167,8 @@ async fn an_outage_stops_changes_not_log_ins_and_ends_with_a_comparison() {
     let by_hand = "UPDATE fednodule.users SET status = 'disabled' WHERE username = 'city-first';
                    UPDATE fednodule.users SET institution = '县人民医院' WHERE username = 'county'";
     console.batch_execute(by_hand).await.unwrap();
+    wait_for(async || hospital.get("/api/session").await.status == 401, "the comparison").await;
     until(&mut administrator, "up").await;
-    hospital.get("/api/session").await.expect_problem(401, "not-signed-in");
     hospital.sign_in("city-first", PASSWORD).await.expect_problem(403, "disabled");
     let accounts = administrator.get("/api/accounts").await.text;
     assert!(accounts.contains("县人民医院"));
@@ -281,6 +281,35 @@ async fn a_change_that_did_not_arrive_never_happens() {
     assert_eq!(row(&console, "province").await, None);
     server.client().post("/api/accounts", entries("province")).await.expect(201);
     hospital.get("/api/health").await.expect(200);
+}
+
+/// A network that delivers what everybody has given up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_arrives_too_late_finds_another_version() {
+    let Some(postgres) = Postgres::start() else { return };
+    let proxy = Proxy::to(postgres.port).await;
+    let server = Server::start_with(at(postgres.url_at(proxy.port, "sslmode=disable"))).await;
+    let mut administrator = server.set_up().await;
+    let mut hospital = server.institution(&mut administrator, "city-first").await;
+    let console = postgres.console().await;
+    proxy.hold();
+    let disable = "/api/accounts/city-first/disable";
+    administrator.post(disable, Value::Null).await.expect_problem(503, "users-database-unavailable");
+    until(&mut administrator, "up").await;
+    let (status, version) = row(&console, "city-first").await.unwrap();
+    proxy.release();
+    // The statement has run when its connection is gone.
+    let gone = async || {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'fednodule'";
+        console.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) <= 1
+    };
+    wait_for(gone, "the end of the connection").await;
+    assert_eq!((status.as_str(), row(&console, "city-first").await), ("active", Some((status.clone(), version))));
+    hospital.get("/api/session").await.expect(200);
+    let log = audit(&mut administrator).await;
+    assert_eq!(count(&log, "disabled city-first"), 0, "{log:?}");
+    administrator.post(disable, Value::Null).await.expect(204);
+    assert_eq!(row(&console, "city-first").await, Some(("disabled".to_owned(), version + 1)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

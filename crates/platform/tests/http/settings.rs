@@ -1,8 +1,11 @@
 //! The settings page says what is in force and where it comes from, and never a secret; the help page what is still to do.
 
+use imaging::metaimage::Compression;
+use imaging::{Geometry, Volume};
 use platform::{Config, Sources};
 use serde_json::{Value, json};
 
+use crate::scans::put_scan;
 use crate::server::{SETUP_TOKEN, Server};
 
 #[tokio::test]
@@ -68,4 +71,8 @@ async fn the_checklist_finds_out_what_is_done() {
     assert!(hospital.get("/help").await.expect(200).text.contains("已完成 1&#x2f;3"));
     std::fs::write(server.config.storage.data.join("training_history.json"), "{}").unwrap();
     assert!(hospital.get("/help").await.text.contains("已完成 2&#x2f;3"));
+    let volume = Volume::filled(Geometry::axis_aligned([4, 8, 8], [1.0; 3], [0.0; 3]).unwrap(), -1000);
+    put_scan(&server, &mut hospital, &volume, Compression::None).await;
+    assert!(hospital.get("/help").await.text.contains("已完成 3&#x2f;3"));
+    assert!(administrator.get("/help").await.text.contains("已完成 4&#x2f;7"));
 }
