@@ -138,9 +138,9 @@ pub async fn serve_by_clock(
     let setup_token = accounts.prepare_set_up().await?;
     let jobs = Jobs::new(&config.worker)?;
     let kept = Arc::clone(&store);
-    let trainings = Trainings::start(Arc::clone(&store), clock.clone(), &config.storage.data, &jobs).await?;
     let live = Live::start(Arc::clone(&store)).await?;
     let folder = config.storage.data.clone();
+    let trainings = Trainings::start(Arc::clone(&store), clock.clone(), live.clone(), &folder, &jobs).await?;
     let inferences = Inferences::start(Arc::clone(&store), clock.clone(), live.clone(), folder, &jobs).await?;
     let app = App::new(Inner {
         accounts,

@@ -177,6 +177,24 @@ impl Failure {
 }
 
 impl Event {
+    /// The site that it is about.
+    pub(crate) fn site(&self) -> Option<&SiteId> {
+        match self {
+            Self::Preparing { site, .. }
+            | Self::SiteReady { site, .. }
+            | Self::SiteUnusable { site, .. }
+            | Self::SiteStarted { site, .. }
+            | Self::SiteProgress { site, .. }
+            | Self::SiteTrained { site, .. }
+            | Self::SiteEvaluated { site, .. }
+            | Self::SiteExcluded { site, .. }
+            | Self::SiteLate { site, .. }
+            | Self::SiteDropped { site, .. }
+            | Self::SiteRejected { site, .. } => Some(site),
+            _ => None,
+        }
+    }
+
     /// Reads a line; `None` where it is no event.
     pub(super) fn read(line: &[u8]) -> Option<Self> {
         let mut event = serde_json::from_slice(line).ok()?;

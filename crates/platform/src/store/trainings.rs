@@ -113,7 +113,8 @@ pub(crate) struct Site {
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Entry {
-    pub(crate) number: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) number: Option<i64>,
     /// RFC 3339.
     pub(crate) at: String,
     pub(crate) kind: String,

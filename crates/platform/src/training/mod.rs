@@ -19,12 +19,14 @@ use std::sync::{Arc, Mutex, OnceLock};
 use rusqlite::Connection;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::accounts::Invalid;
 use crate::clock::{Clock, Moment};
 use crate::jobs::{Jobs, Lane};
-use crate::store::trainings::{self, State};
+use crate::live::Live;
+use crate::store::events::{self, Audience};
+use crate::store::trainings::{self, Site, State};
 use crate::store::{StorageError, Store};
 
 pub(crate) use actions::Wish;
@@ -114,17 +116,19 @@ pub(crate) struct Inner {
     /// The data folder, as an absolute path.
     folder: PathBuf,
     lane: OnceLock<Lane>,
+    live: Live,
     /// What the worker of the running training told, with progress that is not stored.
-    live: Mutex<Option<Live>>,
+    running: Mutex<Option<Running>>,
 }
 
 /// The training that runs.
 #[derive(Debug, Clone)]
-struct Live {
+struct Running {
     id: i64,
     /// The number of the entry that `monitor` is as new as.
     number: i64,
     monitor: Monitor,
+    sites: Arc<Vec<Site>>,
 }
 
 impl Trainings {
@@ -132,6 +136,7 @@ impl Trainings {
     pub(crate) async fn start(
         store: Arc<Store>,
         clock: Clock,
+        live: Live,
         folder: &Path,
         jobs: &Jobs,
     ) -> Result<Self, StorageError> {
@@ -139,7 +144,7 @@ impl Trainings {
         let folder = std::path::absolute(folder).map_err(bad)?;
         let now = clock.now();
         store.write(now, move |db| run::recover(db, now)).await?;
-        let inner = Inner { store, clock, folder, lane: OnceLock::new(), live: Mutex::default() };
+        let inner = Inner { store, clock, folder, lane: OnceLock::new(), live, running: Mutex::default() };
         let trainings = Self(Arc::new(inner));
         let lane = Lane::start(jobs, Arc::clone(&trainings.0));
         trainings.0.lane.set(lane).ok();
@@ -152,7 +157,8 @@ impl Trainings {
     }
 }
 
-/// Adds to the time-line and tells those who watch; part of the transaction that does it.
+/// Adds to the time-line and tells those who watch; part of the transaction that does it. What is about a site is told to
+/// that site and the administrators, the rest to every site.
 fn note(
     db: &Connection,
     id: i64,
@@ -161,6 +167,13 @@ fn note(
     detail: &Value,
     now: Moment,
 ) -> Result<i64, StorageError> {
+    for known in trainings::sites(db, id)? {
+        if site.is_none_or(|site| site == known.username) {
+            // Nothing that a page shows: it asks again, for what its reader may see.
+            let payload = json!({ "training": id });
+            events::append(db, now, Audience::User(known.user_id), "training.changed", &payload)?;
+        }
+    }
     Ok(trainings::add_entry(db, id, kind, site, detail, now)?)
 }
 

@@ -1,7 +1,7 @@
 //! Running trainings: the lane's view of them.
 
 use std::ffi::OsString;
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use federation::SessionRecord;
@@ -10,10 +10,11 @@ use serde_json::json;
 
 use super::monitor::{After, Resumed, Stage};
 use super::view::algorithm;
-use super::{Cause, Inner, Live, Monitor, note, site_folder};
+use super::{Cause, Inner, Monitor, Running, note, site_folder};
 use crate::clock::Moment;
 use crate::jobs::{Event, Exit, Job, Outcome, Stop, Work};
 use crate::models::{self, Found};
+use crate::store::events::Audience;
 use crate::store::models as stored_models;
 use crate::store::trainings::{self, Change, RoundTime, Site, State, Training};
 use crate::store::{StorageError, Store};
@@ -72,8 +73,17 @@ impl Inner {
         self.folder.join("sessions").join(id.to_string()).join("session.json").is_file()
     }
 
-    pub(super) fn live(&self) -> MutexGuard<'_, Option<Live>> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn running(&self) -> MutexGuard<'_, Option<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To the site and the administrators.
+    fn tell_progress(&self, running: &Running, name: &str) {
+        let site = running.sites.iter().find(|site| site.username == name);
+        if let (Some(site), Some(now)) = (site, running.monitor.sites.get(name)) {
+            let payload = json!({ "training": running.id, "site": name, "now": now });
+            self.live.transient(Audience::User(site.user_id), "training.progress", payload);
+        }
     }
 
     /// Writes, and where that fails tries again until it works: what a worker told cannot be asked for a second time.
@@ -172,7 +182,7 @@ impl Work for Inner {
                 continue;
             }
             let arguments = self.arguments(&training, &sites, needed.as_ref().map(|model| model.file.as_str()));
-            *self.live() = Some(Live { id, number, monitor: training.monitor });
+            *self.running() = Some(Running { id, number, monitor: training.monitor, sites: Arc::new(sites) });
             return Some(Job { id, arguments });
         }
     }
@@ -188,15 +198,16 @@ impl Work for Inner {
 
     async fn observe(&self, job: i64, event: Event) {
         let now = self.clock.now();
-        let Some(mut live) = self.live().clone().filter(|live| live.id == job) else { return };
+        let Some(mut running) = self.running().clone().filter(|running| running.id == job) else { return };
         let is_round = match &event {
             Event::RoundCompleted { record } => Some(record.round),
             _ => None,
         };
-        let told = live.monitor.fold(event, now);
+        let site = event.site().map(ToString::to_string);
+        let told = running.monitor.fold(event, now);
         if let Some(told) = told {
-            let monitor = live.monitor.clone();
-            live.number = self
+            let monitor = running.monitor.clone();
+            running.number = self
                 .write(now, move |db| {
                     trainings::set_monitor(db, job, &monitor)?;
                     if let Some(round) = is_round {
@@ -206,8 +217,10 @@ impl Work for Inner {
                     note(db, job, told.kind, told.site.as_deref(), &told.detail, now)
                 })
                 .await;
+        } else if let Some(name) = site {
+            self.tell_progress(&running, &name);
         }
-        *self.live() = Some(live);
+        *self.running() = Some(running);
     }
 
     async fn ended(&self, job: i64, outcome: Outcome) {
@@ -226,7 +239,7 @@ impl Work for Inner {
         };
         let begun = self.has_begun(job);
         self.write(now, move |db| settle(db, job, &outcome, record.as_ref(), model.as_ref(), begun, now)).await;
-        *self.live() = None;
+        *self.running() = None;
     }
 }
 

@@ -12,6 +12,7 @@ use super::monitor::{Device, Resumed, Round, SiteNow, SiteRound, Stage};
 use super::{Cause, Monitor, Trainings};
 use crate::accounts::{Caller, Role};
 use crate::clock::Moment;
+use crate::store::events;
 use crate::store::trainings::{self, Entry, Site, State, Training};
 use crate::store::{StorageError, models};
 
@@ -89,7 +90,7 @@ pub(crate) struct View {
     pub(crate) eta_from: Option<&'static str>,
     /// Its place in the queue, from 1.
     pub(crate) place: Option<usize>,
-    /// The number of the newest entry; whoever has seen a later one asks again.
+    /// The number of the newest event of the server, as `GET /api/events` counts: this is as new.
     pub(crate) number: i64,
     /// The newest first.
     pub(crate) timeline: Vec<Entry>,
@@ -176,9 +177,9 @@ pub(crate) fn summaries(db: &Connection, caller: &Caller) -> Result<Vec<Summary>
 impl Trainings {
     /// A training, as new as its worker's last word; `None` where the caller may not see it.
     pub(crate) async fn view(&self, caller: Caller, id: i64) -> Result<Option<View>, StorageError> {
-        let (live, now) = (self.0.live().clone().filter(|live| live.id == id), self.0.clock.now());
+        let (running, now) = (self.0.running().clone().filter(|running| running.id == id), self.0.clock.now());
         let read = self.0.store.read(move |db| {
-            let progress = live.as_ref().map(|live| (live.number, &live.monitor));
+            let progress = running.as_ref().map(|running| (running.number, &running.monitor));
             view(db, &caller, id, progress, now)
         });
         read.await
@@ -226,24 +227,25 @@ fn view(
         eta_ms,
         eta_from,
         place,
-        number,
+        number: events::bounds(db)?.1,
         timeline,
         now: now.to_string(),
     }))
 }
 
 /// An entry as a caller may see it.
-fn for_eyes(entry: Entry, caller: &Caller, seen: &[String], sites: &[Site]) -> Option<Entry> {
+fn for_eyes(mut entry: Entry, caller: &Caller, seen: &[String], sites: &[Site]) -> Option<Entry> {
     if caller.role == Role::Server {
         return Some(entry);
     }
+    // Gaps would tell how busy the others are.
+    entry.number = None;
     if let Some(site) = &entry.site {
         return seen.contains(site).then_some(entry);
     }
     if !FOR_ALL.contains(&entry.kind.as_str()) {
         return None;
     }
-    let mut entry = entry;
     // What an administrator says is for everybody; what a worker says may be about anybody.
     let by_a_person = entry.detail["by"].is_string();
     let reason = entry.detail["reason"].as_str().map(str::to_owned);

@@ -130,7 +130,11 @@ async fn a_training_runs_its_rounds_and_leaves_a_model() {
     assert_eq!(&told[..4], ["queued", "running", "device", "site_ready"]);
     assert_eq!(told.iter().filter(|kind| **kind == "round_completed").count(), 3);
     assert_eq!(told.last(), Some(&"completed"));
-    assert_eq!(view["number"].as_i64().unwrap() as usize, told.len());
+    let numbers: Vec<_> = view["timeline"].as_array().unwrap().iter().map(|e| e["number"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (1..=told.len() as u64).rev().collect::<Vec<_>>());
+    // Whoever asks for the events since then hears nothing old.
+    let since = format!("/api/events?since={}", view["number"]);
+    assert_eq!(ward.admin.get(&since).await.expect(200).json()["events"], json!([]));
 
     // The same numbers as in the session's own record.
     let history = history(ward.data());
@@ -303,6 +307,7 @@ async fn an_institution_sees_itself_and_the_whole_but_no_other() {
         format!("/api/trainings/{id}"),
         format!("/api/trainings/export?ids={id}"),
         "/api/models".to_owned(),
+        "/api/events?since=0".to_owned(),
     ];
     let [city, _, province] = &mut ward.clients;
     for path in &paths {
@@ -320,7 +325,11 @@ async fn an_institution_sees_itself_and_the_whole_but_no_other() {
     let table = city.get(&format!("/api/trainings/export?ids={id}")).await.text;
     assert_eq!(table.lines().count(), 1 + 3 * 2, "a row for the whole and one for itself in each round: {table}");
 
+    let heard = city.get("/api/events?since=0").await.json();
+    assert!(heard["events"].as_array().unwrap().iter().any(|event| event["kind"] == "training.changed"));
+
     // Who takes no part does not know that there is one.
+    assert!(!province.get("/api/events?since=0").await.text.contains("training"));
     province.get(&format!("/api/trainings/{id}")).await.expect_problem(404, "no-such-training");
     province.get(&format!("/trainings/{id}")).await.expect(404);
     assert_eq!(province.get("/api/trainings").await.json()["trainings"], json!([]));
