@@ -293,7 +293,8 @@ impl Default for Transcript {
 #[test]
 fn a_lying_list_of_survivors_is_refused() {
     let (consortium, session, _, said) = honest(5, 2);
-    let agree = |change: &dyn Fn(&mut BTreeMap<NodeId, [u8; 32]>)| {
+    type List = BTreeMap<NodeId, [u8; 32]>;
+    let agree = |change: &dyn Fn(&mut List)| {
         let mut list = said.survivors.clone();
         change(&mut list.0);
         let mut node = session.nodes[&id(1)].clone();
@@ -460,7 +461,7 @@ fn substituted_repeated_and_weak_keys_are_refused() {
             assert_eq!(share(&weaken), Abort::WeakKey(id(3)));
         }
     }
-    assert_eq!(share(&|all| drop(all.remove(&id(1)))), Abort::OwnChanged);
+    assert_eq!(share(&|all| _ = all.remove(&id(1))), Abort::OwnChanged);
     assert_eq!(share(&|all| all.retain(|id, _| u16::from(*id) < 3)), Abort::TooFew { found: 2, needed: 4 });
     let swap = |all: &mut BTreeMap<NodeId, Advertisement>| {
         let second = all[&id(2)].clone();

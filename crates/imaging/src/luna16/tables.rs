@@ -238,10 +238,12 @@ pub fn write_series_uids(path: &Path, series_uids: &[String]) -> Result<(), Tabl
     table.save()
 }
 
-const UID_EXPECTED: &str = "a series UID (not empty, no comma, quote, space or control character)";
+const UID_EXPECTED: &str = "a series UID (not empty, no comma, quote, space, control character or byte order mark)";
 
 fn is_series_uid(text: &str) -> bool {
-    !text.is_empty() && !text.contains(|c: char| c == ',' || c == '"' || c.is_whitespace() || c.is_control())
+    // A byte order mark at the beginning of a list would not come back when it is read.
+    !text.is_empty()
+        && !text.contains(|c: char| matches!(c, ',' | '"' | '\u{feff}') || c.is_whitespace() || c.is_control())
 }
 
 /// At most 40 characters of something that was not expected; control characters must not reach a terminal.
@@ -535,6 +537,13 @@ mod tests {
             let (_folder, path) = file("seriesuids.csv", text.as_bytes());
             assert_eq!(read_series_uids(&path).unwrap(), ["1.2", "1.3"], "{text:?}");
         }
+    }
+
+    /// Found by the fuzzer.
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_uid() {
+        let (_folder, path) = file("seriesuids.csv", " \u{feff}b".as_bytes());
+        assert!(matches!(read_series_uids(&path), Err(TableError::Field { .. })));
     }
 
     #[test]

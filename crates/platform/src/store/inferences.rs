@@ -324,9 +324,3 @@ pub(crate) fn review(
 pub(crate) fn remove(db: &Connection, id: i64) -> rusqlite::Result<()> {
     db.prepare_cached("DELETE FROM inferences WHERE id = ?1")?.execute([id]).map(drop)
 }
-
-/// Whether a scan is being marked or waits for it.
-pub(crate) fn uses_scan(db: &Connection, scan_id: i64) -> rusqlite::Result<bool> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM inferences WHERE scan_id = ?1 AND state IN ('queued', 'running'))";
-    db.prepare_cached(sql)?.query_row([scan_id], |row| row.get(0))
-}

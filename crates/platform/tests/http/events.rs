@@ -16,5 +16,16 @@ async fn events_are_asked_for_by_number() {
             client.get(&format!("/api/events?{bad}")).await.expect_problem(400, "unreadable-request");
         }
     }
+    // Whoever waits hears at once of what they may know, and of nothing else.
+    let newest = administrator.get("/api/events").await.json()["newest"].clone();
+    let (asked, mut other) = (format!("/api/events?since={newest}&wait=5"), administrator.clone());
+    let waiting = tokio::spawn(async move { other.get(&asked).await.expect(200).json() });
+    let quiet = format!("/api/events?since={newest}&wait=1");
+    assert_eq!(institution.get(&quiet).await.expect(200).json()["events"], serde_json::json!([]));
+    server.register("county-second").await;
+    administrator.post("/api/accounts/county-second/approve", serde_json::json!(null)).await.expect(204);
+    let answer = waiting.await.unwrap();
+    assert_eq!(answer["events"][0]["kind"], "account.changed", "{answer}");
+    institution.get("/api/events?wait=6").await.expect_problem(400, "unreadable-request");
     server.client().get("/api/events").await.expect_problem(401, "not-signed-in");
 }

@@ -2,7 +2,8 @@
 
 import { call } from "./api.js";
 
-const EVERY_MS = 2000;
+const WAIT_SECONDS = 5;
+const AFTER_FAILURE_MS = 2000;
 const listeners = new Map();
 let last = null;
 
@@ -13,7 +14,8 @@ export function subscribe(kind, callback) {
 }
 
 async function ask() {
-  const answer = await call("GET", `/api/events?since=${last ?? 0}&limit=${last === null ? 1 : 500}`);
+  const where = last === null ? "since=0&limit=1" : `since=${last}&limit=500&wait=${WAIT_SECONDS}`;
+  const answer = await call("GET", `/api/events?${where}`);
   if (answer.ok) {
     const { events, newest, more, gap } = answer.body;
     // The first question only finds out where to begin: the page itself shows what was before.
@@ -24,8 +26,7 @@ async function ask() {
     } else {
       for (const event of events) for (const callback of listeners.get(event.kind) ?? []) callback(event);
       last = more ? events.at(-1).number : newest;
-      if (more) return ask();
     }
   }
-  setTimeout(ask, EVERY_MS);
+  setTimeout(ask, answer.ok ? 0 : AFTER_FAILURE_MS);
 }

@@ -1,24 +1,35 @@
 //! What happened since a page looked last.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::{Query, State};
 use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::{Instant, timeout_at};
 
 use super::audit::number;
 use crate::accounts::Caller;
 use crate::http::context::Context;
 use crate::http::{App, Problem};
+use crate::live::Delivery;
 use crate::store::StorageError;
 use crate::store::events::{Event, bounds, since};
 
 /// The most events of one answer.
 const LIMIT: i64 = 500;
+/// The longest wait for something to happen, in seconds: less than a stopping server waits for requests.
+const WAIT_SECONDS: i64 = 5;
 
 /// Texts, so that a bad number is refused in our own words.
 #[derive(Deserialize)]
 pub(crate) struct Since {
     since: Option<String>,
     limit: Option<String>,
+    /// Answer when there is something, or after so many seconds.
+    wait: Option<String>,
 }
 
 /// Events, oldest first.
@@ -42,6 +53,36 @@ pub(crate) async fn list(
     let last = number(asked.since.as_deref(), "since", 0, 0..=i64::MAX, context.language)?;
     let limit = number(asked.limit.as_deref(), "limit", LIMIT, 1..=LIMIT, context.language)?;
     let limit = u32::try_from(limit).unwrap_or_default();
+    let wait = number(asked.wait.as_deref(), "wait", 0, 0..=WAIT_SECONDS, context.language)?;
+    let end = Instant::now() + Duration::from_secs(wait.unsigned_abs());
+    // From before the reading, so that nothing falls between both.
+    let mut heard = app.live.listen();
+    loop {
+        let answer = read(&app, caller.clone(), last, limit).await?;
+        if !answer.events.is_empty() || answer.gap || !something(&mut heard, &caller, end).await {
+            return Ok(Json(answer));
+        }
+    }
+}
+
+/// Waits for a stored event that the caller may hear of; whether there is one before `end`.
+async fn something(heard: &mut Receiver<Arc<Delivery>>, caller: &Caller, end: Instant) -> bool {
+    loop {
+        match timeout_at(end, heard.recv()).await {
+            Ok(Ok(delivery)) => {
+                if matches!(*delivery, Delivery::Event(_)) && delivery.audience().includes(caller.user_id, caller.role)
+                {
+                    return true;
+                }
+            }
+            // More than it could keep: one of them may have been for the caller.
+            Ok(Err(RecvError::Lagged(_))) => return true,
+            Ok(Err(RecvError::Closed)) | Err(_) => return false,
+        }
+    }
+}
+
+async fn read(app: &App, caller: Caller, last: i64, limit: u32) -> Result<Events, Problem> {
     let read = app.store.read(move |db| {
         let (oldest, newest) = bounds(db)?;
         let mut events = since(db, &caller, last, limit + 1)?;
@@ -50,5 +91,5 @@ pub(crate) async fn list(
         // A number above the newest is from before a backup was restored.
         Ok::<_, StorageError>(Events { events, newest, more, gap: last + 1 < oldest || last > newest })
     });
-    Ok(Json(read.await?))
+    Ok(read.await?)
 }
