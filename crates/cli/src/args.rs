@@ -35,6 +35,7 @@ pub(crate) enum Job {
     Demo(Demo),
     Serve(Serve),
     VerifyAudit(VerifyAudit),
+    SecaggCheck(SecaggCheck),
 }
 
 #[derive(Debug, Args)]
@@ -163,6 +164,14 @@ pub(crate) struct Serve {
 pub(crate) struct VerifyAudit {
     #[arg(long, value_name = "DIR", default_value = "fednodule-data")]
     pub(crate) data: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SecaggCheck {
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    #[arg(long, value_name = "SEED")]
+    pub(crate) seed: Option<String>,
 }
 
 /// `NAME=DIR`.

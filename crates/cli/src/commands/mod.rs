@@ -6,6 +6,7 @@ mod export;
 mod inspect;
 mod phantom;
 mod predict;
+mod secagg_check;
 mod serve;
 mod train;
 mod verify_audit;
@@ -24,5 +25,6 @@ pub(crate) fn run(job: Job, console: &Console) -> anyhow::Result<Exit> {
         Job::Demo(args) => demo::run(&args, console),
         Job::Serve(args) => serve::run(&args, console),
         Job::VerifyAudit(args) => verify_audit::run(&args, console),
+        Job::SecaggCheck(args) => secagg_check::run(&args, console),
     }
 }

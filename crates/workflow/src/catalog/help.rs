@@ -166,6 +166,17 @@ const HELP: &[(&str, &str, &str)] = &[
         "A running server is no obstacle. A broken log ends with exit code 3.\nNote the last hash elsewhere: compared later, it proves that nothing before it was changed or cut off.",
     ),
     (
+        "secagg-check",
+        "用测试向量文件核对安全聚合协议 FLSA1，指出第一个不同的值",
+        "Check the secure aggregation protocol FLSA1 against a file of test vectors and name the first value that differs",
+    ),
+    ("secagg-check.file", "测试向量（JSON）", "Test vectors (JSON)"),
+    (
+        "secagg-check.seed",
+        "生成向量所用的种子；不给则取文件中的 seed，否则试空串与中心数",
+        "The seed that the vectors were made with; by default that of the file, else the empty one and the number of sites are tried",
+    ),
+    (
         "predict",
         "在 CT 中标出可疑结节，每例生成表格、JSON、图像与报告",
         "Mark suspected nodules in CT scans: tables, JSON, pictures and a report for each",

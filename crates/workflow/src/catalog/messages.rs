@@ -73,6 +73,8 @@ messages! {
         / "One data folder serves one server: stop the other one, or choose another folder by `--data`.";
     AdviceNewerData: "数据由更新版本的程序写入，请改用该版本或更新的版本。"
         / "A later version of this program wrote the data; use that version, or a later one.";
+    AdviceVectors: "确认文件是 FLSA1 参考实现写出的向量；若种子不同，用 `--seed` 给出。"
+        / "Make sure that the reference of FLSA1 wrote the file; give the seed with `--seed` where it is another.";
     AdviceNoData: "请用 `--data` 指定 `fednodule serve` 使用的数据文件夹。"
         / "Name the data folder of `fednodule serve` by `--data`.";
     AdviceInterrupted: "已按要求停止；已完成的结果保持完整，再次运行即可继续。"
@@ -211,6 +213,9 @@ messages! {
         / "First use: open http://{address}/setup and make an administrator with the token of the settings (accounts.setup_token).";
     ServeLogs { path }: "日志在 {path}" / "The log is in {path}";
     ServeStopped: "平台已停止。" / "Stopped.";
+    VectorsMet { sites, threshold, dropped, values }:
+        "一致：{sites} 个中心（门限 {threshold}，掉线 {dropped}），{values} 个值逐字节相同"
+        / "All the same: {sites} sites (threshold {threshold}, {dropped} dropped out), {values} values byte for byte";
     AuditSound { entries, head }: "审计日志完整：{entries} 条记录，末条散列值 {head}"
         / "The audit log is sound: {entries} entries, last hash {head}";
     AuditBroken { entry, entries, fault }: "审计日志第 {entry} 条记录不可信：{fault}。它之前的 {entries} 条完整。"
