@@ -303,12 +303,7 @@ const TEXTS: &[Text] = &[
     ("inference.new", "标记结节", "Mark nodules"),
     ("inference.scans", "选择扫描", "Choose scans"),
     ("inference.scans.search", "按序列号查找", "Find by series UID"),
-    (
-        "inference.scans.none",
-        "还没有完整的扫描：先上传 .mhd 与 .raw 文件。",
-        "There is no complete scan yet: upload .mhd and .raw files first.",
-    ),
-    ("inference.scans.upload", "去上传", "Upload"),
+    ("inference.scans.none", "还没有完整的扫描。", "There is no complete scan yet."),
     ("inference.model", "模型版本", "Model version"),
     ("inference.mode", "仔细程度", "Care"),
     ("inference.mode.fast", "快速", "Fast"),

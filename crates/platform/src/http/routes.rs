@@ -93,6 +93,7 @@ routes! {
     SignedIn delete "/api/session" api::session::sign_out;
     SignedIn put "/api/account/password" api::accounts::change_password;
     SignedIn put "/api/account/email" api::accounts::change_email;
+    SignedIn get "/api/scans" api::slices::list;
     SignedIn get "/api/scans/{id}" api::slices::geometry;
     SignedIn get "/api/scans/{id}/preview" api::slices::preview;
     SignedIn get "/api/scans/{id}/slice/{plane}/{slice}" api::slices::slice;

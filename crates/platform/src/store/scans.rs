@@ -17,6 +17,12 @@ pub(crate) struct Scan {
     pub(crate) hu_max: i16,
 }
 
+/// Number and series of all scans of a user, the newest first.
+pub(crate) fn all_of_user(db: &Connection, user_id: i64) -> rusqlite::Result<Vec<(i64, String)>> {
+    let sql = "SELECT id, series_uid FROM scans WHERE user_id = ?1 ORDER BY id DESC";
+    db.prepare_cached(sql)?.query_map([user_id], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+}
+
 /// The scan of this number if it is this user's.
 pub(crate) fn of_user(db: &Connection, user_id: i64, id: i64) -> rusqlite::Result<Option<Scan>> {
     let mut found = db.prepare_cached(

@@ -35,11 +35,8 @@ async function loadChoices() {
 
 function choice(scan) {
   const box = el("input", { type: "checkbox", name: "scan", value: scan.id, checked: wanted.has(scan.id) });
-  const picture = el("img", { src: `/api/scans/${scan.id}/thumbnail.png`, alt: "", loading: "lazy", width: 48, height: 48 });
-  const [depth, height, width] = scan.shape_zyx;
-  const about = el("span", { class: "hint" }, `${width} × ${height} × ${depth}`);
   const name = el("span", { class: "mono" }, scan.series_uid);
-  return el("label", { class: "choice", "data-search": scan.series_uid.toLowerCase() }, box, picture, name, about);
+  return el("label", { class: "choice", "data-search": scan.series_uid.toLowerCase() }, box, name);
 }
 
 function noteModel() {

@@ -26,6 +26,7 @@ use crate::data::{Scan, scan_for};
 use crate::http::context::Context;
 use crate::http::{App, Problem};
 use crate::store::StorageError;
+use crate::store::scans::all_of_user;
 use crate::token::hex;
 
 /// Findings on one picture.
@@ -62,6 +63,13 @@ impl From<CutError> for Problem {
             CutError::Task => Self::internal(),
         }
     }
+}
+
+/// The caller's own scans, the newest first.
+pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<Value>, Problem> {
+    let read = app.store.read(move |db| all_of_user(db, caller.user_id).map_err(StorageError::from));
+    let scans = read.await?.into_iter().map(|(id, series_uid)| json!({ "id": id, "series_uid": series_uid }));
+    Ok(Json(json!({ "scans": scans.collect::<Vec<_>>() })))
 }
 
 /// Where the voxels of a scan lie, of the grid that slices are counted on and of the file.
