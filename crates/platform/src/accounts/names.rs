@@ -2,12 +2,11 @@
 
 use std::fmt;
 
-use rusqlite::ToSql;
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
 use serde::{Deserialize, Serialize};
 
 use super::Invalid;
 use crate::catalog::Message;
+use crate::store::names::stored_by_name;
 
 /// What an account is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,61 +30,9 @@ pub enum Status {
     Disabled,
 }
 
-impl Role {
-    /// The name in the database, the users' file and the API.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Server => "server",
-            Self::Client => "client",
-        }
-    }
-}
-
-impl Status {
-    /// The name in the database, the users' file and the API.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Active => "active",
-            Self::Disabled => "disabled",
-        }
-    }
-}
-
-impl Role {
-    pub(crate) fn from_name(name: &str) -> Option<Self> {
-        [Self::Server, Self::Client].into_iter().find(|role| role.name() == name)
-    }
-}
-
-impl Status {
-    pub(crate) fn from_name(name: &str) -> Option<Self> {
-        [Self::Pending, Self::Active, Self::Disabled].into_iter().find(|status| status.name() == name)
-    }
-}
-
-impl ToSql for Role {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(self.name().into())
-    }
-}
-
-impl FromSql for Role {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        Self::from_name(value.as_str()?).ok_or(FromSqlError::InvalidType)
-    }
-}
-
-impl ToSql for Status {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(self.name().into())
-    }
-}
-
-impl FromSql for Status {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        Self::from_name(value.as_str()?).ok_or(FromSqlError::InvalidType)
-    }
+stored_by_name! {
+    Role { Server "server", Client "client" }
+    Status { Pending "pending", Active "active", Disabled "disabled" }
 }
 
 /// The name that somebody signs in with: 3 to 32 of `a-z 0-9 - _`, a letter first. It also names folders, so it is the

@@ -33,6 +33,8 @@ pub(crate) const MAX_AT_ONCE: usize = 100;
 pub(crate) const MAX_WAITING: i64 = 500;
 /// A worker that dies with a scan so often is not given it again.
 const MAX_ATTEMPTS: u32 = 3;
+/// Stops of the server, or of the worker by somebody outside, do not count so soon.
+const MAX_STARTS: u32 = 20;
 
 /// What somebody wants marked.
 #[derive(Debug, Clone)]
@@ -129,7 +131,7 @@ impl Inferences {
             .store
             .write(now, move |db| {
                 for inference in table::running(db)? {
-                    again_or_not(db, &inference, now)?;
+                    again_or_not(db, &inference, MAX_ATTEMPTS, now)?;
                 }
                 Ok::<_, StorageError>(())
             })
@@ -327,8 +329,8 @@ impl Queue {
                     _ if inference.cancelling => end(db, &inference, State::Cancelled, None, now)?,
                     (Some(Err(())), _) => end(db, &inference, State::Failed, Some(failure("bad_result")), now)?,
                     // The server stops: it goes on when it is started again, and that was not the scan's fault.
-                    (None, Exit::Suspended) => table::requeue(db, id)?,
-                    (None, Exit::Crashed) => again_or_not(db, &inference, now)?,
+                    (None, Exit::Suspended) => again_or_not(db, &inference, MAX_STARTS, now)?,
+                    (None, Exit::Crashed) => again_or_not(db, &inference, MAX_ATTEMPTS, now)?,
                     (None, Exit::NotStarted) => end(db, &inference, State::Failed, Some(failure("no_worker")), now)?,
                     (None, Exit::Failed(_) | Exit::Completed) => {
                         let said = outcome.failure.map(|failure| {
@@ -353,11 +355,11 @@ fn failure(kind: &str) -> Value {
     json!({ "kind": kind })
 }
 
-/// It waits again, unless its worker died with it too often or somebody asked for its end.
-fn again_or_not(db: &Connection, inference: &Inference, now: Moment) -> Result<(), StorageError> {
+/// It waits again, unless it was begun too often or somebody asked for its end.
+fn again_or_not(db: &Connection, inference: &Inference, most: u32, now: Moment) -> Result<(), StorageError> {
     if inference.cancelling {
         end(db, inference, State::Cancelled, None, now)
-    } else if inference.attempts >= MAX_ATTEMPTS {
+    } else if inference.attempts >= most {
         end(db, inference, State::Failed, Some(failure("crashed")), now)
     } else {
         Ok(table::requeue(db, inference.id)?)

@@ -1,10 +1,10 @@
 //! Inferences and their findings, and all SQL about them.
 
-use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::names::stored_by_name;
 use crate::clock::Moment;
 
 /// Where an inference stands.
@@ -41,34 +41,6 @@ pub(crate) enum Review {
 pub(crate) enum Side {
     Left,
     Right,
-}
-
-/// Stored by the names that they have in JSON.
-macro_rules! stored_by_name {
-    ($($type:ident { $($variant:ident $name:literal),* })*) => {
-        $(
-            impl $type {
-                pub(crate) fn name(self) -> &'static str {
-                    match self { $(Self::$variant => $name),* }
-                }
-            }
-
-            impl ToSql for $type {
-                fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-                    Ok(self.name().into())
-                }
-            }
-
-            impl FromSql for $type {
-                fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-                    match value.as_str()? {
-                        $($name => Ok(Self::$variant),)*
-                        _ => Err(rusqlite::types::FromSqlError::InvalidType),
-                    }
-                }
-            }
-        )*
-    };
 }
 
 stored_by_name! {

@@ -12,6 +12,7 @@ pub(crate) mod intents;
 pub(crate) mod mails;
 mod mirror;
 pub(crate) mod models;
+pub(crate) mod names;
 pub(crate) mod resets;
 pub(crate) mod scans;
 pub(crate) mod sessions;

@@ -1,12 +1,12 @@
 //! Trainings, who takes part, what happened; all SQL about them.
 
 use federation::SessionConfig;
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::names::stored_by_name;
 use crate::clock::Moment;
 use crate::training::{Cause, Monitor};
 
@@ -29,46 +29,15 @@ pub(crate) enum State {
 }
 
 impl State {
-    pub(crate) const ALL: [Self; 8] = [
-        Self::Queued,
-        Self::Running,
-        Self::Pausing,
-        Self::Paused,
-        Self::Stopping,
-        Self::Completed,
-        Self::Failed,
-        Self::Cancelled,
-    ];
-
-    /// The name in the database and the API.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Running => "running",
-            Self::Pausing => "pausing",
-            Self::Paused => "paused",
-            Self::Stopping => "stopping",
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
-    }
-
     pub(crate) fn is_over(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
     }
 }
 
-impl ToSql for State {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(self.name().into())
-    }
-}
-
-impl FromSql for State {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        let name = value.as_str()?;
-        Self::ALL.into_iter().find(|state| state.name() == name).ok_or(FromSqlError::InvalidType)
+stored_by_name! {
+    State {
+        Queued "queued", Running "running", Pausing "pausing", Paused "paused", Stopping "stopping", Completed "completed",
+        Failed "failed", Cancelled "cancelled",
     }
 }
 

@@ -1,13 +1,12 @@
 //! What administrators do: launch, pause, resume, stop.
 
-use std::path::Path;
-
 use federation::SiteId;
 use rusqlite::Connection;
 use serde_json::json;
 
 use super::launch::Plan;
-use super::{Cause, Entered, TrainingError, Trainings, candidates, note, sentence, text_too_long};
+use super::readiness::{Candidate, may_take_part};
+use super::{Cause, Entered, TrainingError, Trainings, note, sentence, text_too_long};
 use crate::accounts::{Address, Caller, Invalid};
 use crate::catalog::Message;
 use crate::clock::Moment;
@@ -34,8 +33,8 @@ impl Trainings {
     ) -> Result<i64, TrainingError> {
         let plan = entered.check().map_err(TrainingError::Invalid)?;
         let now = self.0.clock.now();
-        let folder = self.0.folder.clone();
-        let id = self.0.store.write(now, move |db| launch(db, &folder, &caller, &plan, address, now)).await?;
+        let known = self.candidates().await?;
+        let id = self.0.store.write(now, move |db| launch(db, &known, &caller, &plan, address, now)).await?;
         self.wake();
         Ok(id)
     }
@@ -120,26 +119,27 @@ fn next_state(training: &Training, wish: Wish, begun: bool) -> Option<State> {
 
 fn launch(
     db: &Connection,
-    folder: &Path,
+    known: &[Candidate],
     caller: &Caller,
     plan: &Plan,
     address: Address,
     now: Moment,
 ) -> Result<i64, TrainingError> {
     let mut invalid = Vec::new();
-    let known = candidates(db, folder)?;
     let mut sites = Vec::new();
     for name in &plan.participants {
         let candidate = known.iter().find(|candidate| candidate.username == *name);
         match candidate {
             // A user's name is a site's name, too.
-            Some(candidate) if candidate.ready && SiteId::new(name.as_str()).is_ok() => sites.push(Site {
-                user_id: candidate.user_id,
-                username: candidate.username.clone(),
-                institution: candidate.institution.clone(),
-                scans: candidate.annotated,
-                nodules: candidate.nodules,
-            }),
+            Some(candidate) if candidate.ready && may_take_part(db, name)? && SiteId::new(name.as_str()).is_ok() => {
+                sites.push(Site {
+                    user_id: candidate.user_id,
+                    username: candidate.username.clone(),
+                    institution: candidate.institution.clone(),
+                    scans: candidate.annotated,
+                    nodules: candidate.nodules,
+                })
+            }
             Some(_) => {
                 let message = Message::TrainingNotReady { name: name.clone() };
                 invalid.push(Invalid { field: "participants", message });

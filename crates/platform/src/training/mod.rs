@@ -17,7 +17,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use rusqlite::Connection;
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -26,6 +25,7 @@ use crate::clock::{Clock, Moment};
 use crate::jobs::{Jobs, Lane};
 use crate::live::Live;
 use crate::store::events::{self, Audience};
+use crate::store::names::stored_by_name;
 use crate::store::trainings::{self, Site, State};
 use crate::store::{StorageError, Store};
 
@@ -33,7 +33,7 @@ pub(crate) use actions::Wish;
 pub(crate) use export::csv;
 pub(crate) use launch::{ALGORITHMS, Entered, NETWORKS, sentence, text_too_long};
 pub(crate) use monitor::Monitor;
-pub(crate) use readiness::{Candidate, candidates};
+pub(crate) use readiness::Candidate;
 pub(crate) use view::{Summary, View, summaries};
 
 /// Why a training is paused, failed or cancelled.
@@ -56,34 +56,10 @@ pub(crate) enum Cause {
     Model,
 }
 
-impl Cause {
-    const ALL: [Self; 7] =
-        [Self::Administrator, Self::Crashes, Self::Worker, Self::Output, Self::NotStarted, Self::Session, Self::Model];
-
-    /// The name in the database and the API.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Administrator => "administrator",
-            Self::Crashes => "crashes",
-            Self::Worker => "worker",
-            Self::Output => "output",
-            Self::NotStarted => "not_started",
-            Self::Session => "session",
-            Self::Model => "model",
-        }
-    }
-}
-
-impl ToSql for Cause {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(self.name().into())
-    }
-}
-
-impl FromSql for Cause {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        let name = value.as_str()?;
-        Self::ALL.into_iter().find(|cause| cause.name() == name).ok_or(FromSqlError::InvalidType)
+stored_by_name! {
+    Cause {
+        Administrator "administrator", Crashes "crashes", Worker "worker", Output "output", NotStarted "not_started",
+        Session "session", Model "model",
     }
 }
 

@@ -2,15 +2,16 @@
 //! read: scans and `annotations.csv` in the institution's folder, as LUNA16 lays them out.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
 
+use imaging::luna16::{discover, read_findings};
 use rusqlite::Connection;
 use serde::Serialize;
 
-use super::site_folder;
+use super::{Trainings, site_folder};
 use crate::accounts::{Role, Status};
-use crate::store::users;
+use crate::store::StorageError;
+use crate::store::users::{self, User};
 
 /// An institution that may be chosen, or not yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -40,82 +41,97 @@ struct Content {
     nodules: u32,
 }
 
-/// Looks into a folder; one that is not there, or cannot be read, holds nothing.
+/// Looks into a folder as a worker does; one that is not there, or cannot be read, holds nothing.
 fn content(folder: &Path) -> Content {
-    let (mut complete, mut incomplete) = (BTreeSet::new(), 0);
-    let subsets = (0..10).map(|number| folder.join(format!("subset{number}")));
-    for folder in subsets.chain([folder.to_owned()]) {
-        let files = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok).map(|file| file.path());
-        for header in files {
-            let kind = header.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-            let voxels = || ["raw", "zraw"].iter().any(|kind| header.with_extension(kind).is_file());
-            match (kind, header.file_stem().and_then(|stem| stem.to_str())) {
-                ("mha", Some(series)) => drop(complete.insert(series.to_owned())),
-                ("mhd", Some(series)) if voxels() => drop(complete.insert(series.to_owned())),
-                ("mhd", _) => incomplete += 1,
-                _ => {}
-            }
-        }
-    }
-    let tables = [folder.join("annotations.csv"), folder.join("CSVFILES").join("annotations.csv")];
-    let table = tables.iter().find_map(|table| fs::read_to_string(table).ok()).unwrap_or_default();
-    let series = table.lines().skip(1).filter_map(|row| row.split(',').next()).map(str::trim);
-    let here: Vec<&str> = series.filter(|series| complete.contains(*series)).collect();
-    let annotated = here.iter().collect::<BTreeSet<_>>().len();
+    let Ok(dataset) = discover(folder) else { return Content::default() };
+    let complete: BTreeSet<&str> = dataset.series.iter().map(|series| series.series_uid.as_str()).collect();
+    let header = |path: &Path| path.extension().is_some_and(|kind| kind == "mhd" || kind == "mha");
+    let incomplete = dataset.problems.iter().filter(|problem| header(&problem.path)).count();
+    // A table that a worker would refuse makes nobody ready.
+    let findings = dataset.tables.annotations.and_then(|table| read_findings(&table).ok()).unwrap_or_default();
+    let here: Vec<&str> =
+        findings.iter().map(|finding| finding.series_uid.as_str()).filter(|uid| complete.contains(uid)).collect();
     let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    Content { complete: count(complete.len()), incomplete, annotated: count(annotated), nodules: count(here.len()) }
+    Content {
+        complete: count(complete.len()),
+        incomplete: count(incomplete),
+        annotated: count(here.iter().collect::<BTreeSet<_>>().len()),
+        nodules: count(here.len()),
+    }
 }
 
-/// All active institutions, with what the data folder holds of them.
-pub(crate) fn candidates(db: &Connection, data: &Path) -> rusqlite::Result<Vec<Candidate>> {
-    let all = users::all(db)?.into_iter();
-    let active = all.filter(|user| user.role == Role::Client && user.status == Status::Active);
-    active
-        .map(|user| {
-            let Content { complete, incomplete, annotated, nodules } = content(&site_folder(data, &user.username));
-            let missing = match (complete, nodules) {
-                (0, _) => Some("scans"),
-                (_, 0) => Some("annotations"),
-                _ => None,
-            };
-            Ok(Candidate {
-                user_id: user.id,
-                username: user.username,
-                institution: user.institution,
-                complete,
-                incomplete,
-                annotated,
-                nodules,
-                ready: missing.is_none(),
-                missing,
-            })
-        })
-        .collect()
+fn is_institution(user: &User) -> bool {
+    user.role == Role::Client && user.status == Status::Active
+}
+
+/// Whether somebody may still take part who could a moment ago.
+pub(super) fn may_take_part(db: &Connection, username: &str) -> rusqlite::Result<bool> {
+    Ok(users::by_name(db, username)?.is_some_and(|user| is_institution(&user)))
+}
+
+impl Trainings {
+    /// All active institutions, with what the data folder holds of them. Headers are read, so the database is not held
+    /// meanwhile.
+    pub(crate) async fn candidates(&self) -> Result<Vec<Candidate>, StorageError> {
+        let users = self.0.store.read(|db| users::all(db).map_err(StorageError::from)).await?;
+        let data = self.folder().to_owned();
+        let look = move || users.into_iter().filter(is_institution).map(|user| candidate(user, &data)).collect();
+        tokio::task::spawn_blocking(look).await.map_err(|_| StorageError::Task)
+    }
+}
+
+fn candidate(user: User, data: &Path) -> Candidate {
+    let Content { complete, incomplete, annotated, nodules } = content(&site_folder(data, &user.username));
+    let missing = match (complete, nodules) {
+        (0, _) => Some("scans"),
+        (_, 0) => Some("annotations"),
+        _ => None,
+    };
+    Candidate {
+        user_id: user.id,
+        username: user.username,
+        institution: user.institution,
+        complete,
+        incomplete,
+        annotated,
+        nodules,
+        ready: missing.is_none(),
+        missing,
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use imaging::metaimage::{Compression, write};
+    use imaging::{Geometry, Volume};
+
     use super::*;
 
     #[test]
     fn a_folder_is_ready_with_an_annotated_whole_scan() {
         let folder = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| {
+        let scan = |name: &str| {
             let path = folder.path().join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
+            let geometry = Geometry::axis_aligned([2; 3], [1.0; 3], [0.0; 3]).unwrap();
+            write(&path, &Volume::filled(geometry, 0i16), Compression::None).unwrap();
         };
         assert_eq!(content(&folder.path().join("missing")), Content::default());
-        write("1.2.mhd", "");
-        write("1.3.mhd", "");
-        write("1.3.raw", "");
-        write("subset4/1.4.mha", "");
-        write("notes.txt", "");
-        assert_eq!(content(folder.path()), Content { complete: 2, incomplete: 1, annotated: 0, nodules: 0 });
-        write(
-            "annotations.csv",
-            "seriesuid,coordX,coordY,coordZ,diameter_mm\n1.3,1,2,3,4\n1.3,5,6,7,8\n1.2,1,2,3,4\n9,1,2,3,4\n",
-        );
-        assert_eq!(content(folder.path()), Content { complete: 2, incomplete: 1, annotated: 1, nodules: 2 });
+        for name in ["1.2.mhd", "1.3.mhd", "1.5.mhd", "subset4/1.4.mha"] {
+            scan(name);
+        }
+        fs::remove_file(folder.path().join("1.2.raw")).unwrap();
+        fs::write(folder.path().join("1.5.mhd"), "no header").unwrap();
+        fs::write(folder.path().join("notes.txt"), "").unwrap();
+        assert_eq!(content(folder.path()), Content { complete: 2, incomplete: 2, annotated: 0, nodules: 0 });
+        let table = folder.path().join("annotations.csv");
+        let rows = "1.3,1,2,3,4\n1.3,5,6,7,8\n1.2,1,2,3,4\n9,1,2,3,4\n";
+        fs::write(&table, format!("seriesuid,coordX,coordY,coordZ,diameter_mm\n{rows}")).unwrap();
+        assert_eq!(content(folder.path()), Content { complete: 2, incomplete: 2, annotated: 1, nodules: 2 });
+        // A worker would refuse this table.
+        fs::write(&table, format!("seriesuid,coordX,coordY,coordZ,diameter_mm\n{rows}1.3,x,2,3,4\n")).unwrap();
+        assert_eq!(content(folder.path()), Content { complete: 2, incomplete: 2, annotated: 0, nodules: 0 });
     }
 }

@@ -11,6 +11,7 @@ mod bad_input;
 mod browser;
 mod client;
 mod events;
+mod inferences;
 mod kill;
 mod limits;
 mod mail;

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use imaging::metaimage::{Compression, write};
+use imaging::{Geometry, Volume};
 use serde_json::{Value, json};
 
 use crate::client::Client;
@@ -24,8 +26,8 @@ pub(crate) fn worker() -> Option<PathBuf> {
 pub(crate) fn give_data(data: &Path, username: &str) {
     let folder = data.join("uploads").join(format!("{username}_data"));
     fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join("1.2.3.mhd"), "").unwrap();
-    fs::write(folder.join("1.2.3.raw"), "").unwrap();
+    let geometry = Geometry::axis_aligned([2; 3], [1.0; 3], [0.0; 3]).unwrap();
+    write(&folder.join("1.2.3.mhd"), &Volume::filled(geometry, 0i16), Compression::None).unwrap();
     fs::write(folder.join("annotations.csv"), "seriesuid,coordX,coordY,coordZ,diameter_mm\n1.2.3,1,2,3,8\n").unwrap();
 }
 

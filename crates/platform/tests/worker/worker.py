@@ -271,11 +271,49 @@ def export(arguments):
     print("{}")
 
 
+def predict(arguments):
+    """Marks two places; `predict` in the scenario, which lies above the results, says what happens first."""
+    parser = argparse.ArgumentParser()
+    for name in ["model", "out"]:
+        parser.add_argument(f"--{name}", type=pathlib.Path)
+    for name in ["mode", "threshold"]:
+        parser.add_argument(f"--{name}")
+    parser.add_argument("scan", type=pathlib.Path)
+    given = parser.parse_args(arguments)
+    scenario = given.out.parent.parent / "scenario.json"
+    does = json.loads(scenario.read_text()).get("predict", "") if scenario.exists() else ""
+    tell("scan_started", number=1, total=1)
+    for done in range(3):
+        tell("progress", stage="inference", done=done, total=3)
+    if does == "wait":
+        asked.wait()
+        os._exit(130)
+    if does == "crash":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if does == "fail":
+        tell("error", kind="input", exit_code=3, message="no lungs in it", advice="take a chest")
+        os._exit(3)
+    marks = [
+        {"number": n, "center_mm_xyz": [n, 2, 3], "diameter_mm": 7.5, "confidence": 1 - n / 10, "voxel_zyx": [3, 2, n], "lung": lung}
+        for n, lung in [(1, "left"), (2, None)]
+    ]
+    sha256 = "0" * 64 if does == "other" else hashlib.sha256(given.model.read_bytes()).hexdigest()
+    document = {
+        "detections": marks, "model_sha256": sha256, "device": "cpu", "stages_s": {"inference": 0.1}, "peak_memory_bytes": None,
+        "searched": {"Lungs": {}}, "mode": given.mode, "threshold": float(given.threshold),
+    }
+    folder = given.out / given.scan.stem
+    folder.mkdir(exist_ok=True)
+    (folder / "detections.json").write_text(json.dumps(document))
+    tell("scan_finished", seriesuid=given.scan.stem, detections=2)
+    print("{}")
+
+
 def main():
     supervised, as_json, command, *arguments = sys.argv[1:]
     assert (supervised, as_json) == ("--supervised", "--json"), sys.argv
     threading.Thread(target=listen, daemon=True).start()
-    {"act": act, "train": train, "export": export}[command](arguments)
+    {"act": act, "train": train, "export": export, "predict": predict}[command](arguments)
 
 
 main()

@@ -4,6 +4,7 @@
 import { call } from "./api.js";
 import { choice, lineChart } from "./charts.js";
 import { localTime, text, toast } from "./dom.js";
+import { subscribe } from "./live.js";
 import { chip, duration, el, icon, number } from "./make.js";
 
 const OVER = ["completed", "failed", "cancelled"];
@@ -197,7 +198,9 @@ export function wireTraining() {
     }
   }
 
-  follow(refresh, () => (view && OVER.includes(view.state) ? 30_000 : 1_500));
+  subscribe("training.changed", (event) => (event === null || String(event.payload.training) === root.dataset.training) && refresh());
+  // Progress within a round is not stored: it is asked for while there is some.
+  follow(refresh, () => (view && OVER.includes(view.state) ? 60_000 : 1_500));
 }
 
 /** Calls `refresh` now and again, sooner while something moves, and not while nobody looks. */

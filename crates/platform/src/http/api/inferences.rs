@@ -183,7 +183,7 @@ pub(crate) async fn review(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The findings as a LUNA16 submission: `seriesuid,coordX,coordY,coordZ,probability,diameter_mm`.
+/// The findings as a LUNA16 submission, with what was said about them in one more column.
 pub(crate) async fn csv(
     State(app): State<App>,
     caller: Caller,

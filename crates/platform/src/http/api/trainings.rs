@@ -13,7 +13,7 @@ use crate::http::context::{Administrator, Body, Context};
 use crate::http::{App, Problem};
 use crate::store::StorageError;
 use crate::store::trainings::{Speed, speeds};
-use crate::training::{Candidate, Entered, Summary, View, Wish, candidates, csv, summaries};
+use crate::training::{Candidate, Entered, Summary, View, Wish, csv, summaries};
 
 /// What the launch form needs to know.
 #[derive(Serialize)]
@@ -24,11 +24,9 @@ pub(crate) struct PreFlight {
 }
 
 pub(in crate::http) async fn pre_flight(app: &App) -> Result<PreFlight, Problem> {
-    let folder = app.trainings.folder().to_owned();
-    let read = app
-        .store
-        .read(move |db| Ok::<_, StorageError>(PreFlight { candidates: candidates(db, &folder)?, speeds: speeds(db)? }));
-    Ok(read.await?)
+    let candidates = app.trainings.candidates().await?;
+    let speeds = app.store.read(|db| speeds(db).map_err(StorageError::from)).await?;
+    Ok(PreFlight { candidates, speeds })
 }
 
 pub(crate) async fn show_pre_flight(State(app): State<App>, _: Administrator) -> Result<Json<PreFlight>, Problem> {
