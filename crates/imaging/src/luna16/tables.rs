@@ -127,16 +127,52 @@ pub enum TableError {
 /// [`TableError`] names path and line of the first thing that is not as it should be.
 pub fn read_findings(path: &Path) -> Result<Vec<Finding>, TableError> {
     let mut table = Table::open(path)?;
-    let uid = table.column(SERIES_UID)?;
-    let center = table.center_columns()?;
-    let diameter = table.column(DIAMETER)?;
-    table.rows(|row| {
-        Ok(Finding {
-            series_uid: row.series_uid(uid)?,
-            center_mm_xyz: row.center(center)?,
-            diameter_mm: row.number(diameter, DIAMETER)?,
-        })
-    })
+    let columns = table.finding_columns()?;
+    table.rows(|row| row.finding(columns))
+}
+
+/// A table of findings of which every row was looked at, also behind one that is wrong.
+#[derive(Debug)]
+pub struct CheckedFindings {
+    /// The good rows, each with its line in the file, from 1.
+    pub findings: Vec<(u64, Finding)>,
+    /// The others.
+    pub wrong: Vec<TableError>,
+}
+
+/// As [`read_findings`], but goes on behind a wrong row until there are `most_wrong` of them, so that somebody who mends
+/// the table sees all of it. Besides, a diameter must be above 0, which only `annotations_excluded.csv` may break.
+///
+/// # Errors
+/// When there is no going on: the file cannot be read, or its first line does not name the columns.
+pub fn check_findings(path: &Path, most_wrong: usize) -> Result<CheckedFindings, TableError> {
+    let mut table = Table::open(path)?;
+    let columns = table.finding_columns()?;
+    let mut checked = CheckedFindings { findings: Vec::new(), wrong: Vec::new() };
+    while checked.wrong.len() < most_wrong {
+        let width = table.header.len();
+        let row = match table.lines.next() {
+            Ok(Some(row)) if row.fields == [""] => continue,
+            Ok(Some(row)) => row,
+            Ok(None) => break,
+            Err(error @ TableError::NotText { .. }) => {
+                checked.wrong.push(error);
+                // The rest of a line without end would be taken for lines of their own.
+                break;
+            }
+            Err(error) => return Err(error),
+        };
+        let finding = row.of_width(width).and_then(|()| row.finding(columns)).and_then(|finding| {
+            let positive = finding.diameter_mm > 0.0;
+            let (found, expected) = (finding.diameter_mm.to_string(), "a diameter above 0 mm");
+            if positive { Ok(finding) } else { Err(row.error(DIAMETER, &found, expected)) }
+        });
+        match finding {
+            Ok(finding) => checked.findings.push((row.line, finding)),
+            Err(error) => checked.wrong.push(error),
+        }
+    }
+    Ok(checked)
 }
 
 /// Reads a submission, plain or gzip-compressed; the column `diameter_mm` may be absent, and a field of it empty or
@@ -269,6 +305,9 @@ struct Lines<'p> {
     buffer: Vec<u8>,
 }
 
+/// Where a finding's series UID, centre and diameter stand in a row.
+type FindingColumns = (usize, [usize; 3], usize);
+
 struct Row<'a> {
     path: &'a Path,
     line: u64,
@@ -307,6 +346,10 @@ impl<'p> Table<'p> {
         Ok([self.column(x)?, self.column(y)?, self.column(z)?])
     }
 
+    fn finding_columns(&self) -> Result<FindingColumns, TableError> {
+        Ok((self.column(SERIES_UID)?, self.center_columns()?, self.column(DIAMETER)?))
+    }
+
     fn header_error(&self, column: &'static str) -> TableError {
         TableError::Header { path: self.path.to_owned(), column, found: shortened(&self.header.join(",")) }
     }
@@ -318,14 +361,7 @@ impl<'p> Table<'p> {
             if row.fields == [""] {
                 continue;
             }
-            if row.fields.len() != self.header.len() {
-                return Err(TableError::FieldCount {
-                    path: self.path.to_owned(),
-                    line: row.line,
-                    found: row.fields.len(),
-                    expected: self.header.len(),
-                });
-            }
+            row.of_width(self.header.len())?;
             parsed.push(parse(&row)?);
         }
         Ok(parsed)
@@ -361,6 +397,22 @@ fn unquote(field: &str) -> &str {
 }
 
 impl Row<'_> {
+    fn of_width(&self, expected: usize) -> Result<(), TableError> {
+        let found = self.fields.len();
+        if found == expected {
+            return Ok(());
+        }
+        Err(TableError::FieldCount { path: self.path.to_owned(), line: self.line, found, expected })
+    }
+
+    fn finding(&self, (uid, center, diameter): FindingColumns) -> Result<Finding, TableError> {
+        Ok(Finding {
+            series_uid: self.series_uid(uid)?,
+            center_mm_xyz: self.center(center)?,
+            diameter_mm: self.number(diameter, DIAMETER)?,
+        })
+    }
+
     fn error(&self, column: &'static str, found: &str, expected: &'static str) -> TableError {
         let found = shortened(found);
         TableError::Field { path: self.path.to_owned(), line: self.line, column, found, expected }
@@ -466,6 +518,25 @@ mod tests {
         let (_folder, path) = file("annotations.csv", bytes);
         let error = read_findings(&path).unwrap_err().to_string();
         error.replace(&path.display().to_string(), "PATH")
+    }
+
+    #[test]
+    fn every_row_is_looked_at_and_the_wrong_ones_are_told_with_their_lines() {
+        let head = "seriesuid,coordX,coordY,coordZ,diameter_mm";
+        let rows = "1.2,1,2,3,4.5\n1.3,x,2,3,4\n\n1.2,1,2,3\n1.4,1,2,3,-1\n,1,2,3,4\n1.5,7,8,9,10\n";
+        let (_folder, path) = file("annotations.csv", format!("{head}\n{rows}").as_bytes());
+        let checked = check_findings(&path, 10).unwrap();
+        let good: Vec<_> = checked.findings.iter().map(|(line, row)| (*line, row.series_uid.as_str())).collect();
+        assert_eq!(good, [(2, "1.2"), (8, "1.5")]);
+        let wrong: Vec<_> =
+            checked.wrong.iter().map(|error| error.to_string().replace(path.to_str().unwrap(), "")).collect();
+        assert_eq!(wrong.len(), 4);
+        assert!(wrong[0].starts_with(", line 3, column `coordX`: found `x`"), "{wrong:?}");
+        assert!(wrong[1].starts_with(", line 5: found 4 fields"), "{wrong:?}");
+        assert!(wrong[2].contains("line 6") && wrong[2].contains("above 0 mm"), "{wrong:?}");
+        assert_eq!(check_findings(&path, 2).unwrap().wrong.len(), 2);
+        let (_folder, path) = file("annotations.csv", b"a,b\n1,2\n");
+        assert!(matches!(check_findings(&path, 2), Err(TableError::Header { .. })));
     }
 
     fn uid() -> impl Strategy<Value = String> {

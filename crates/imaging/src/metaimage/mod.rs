@@ -15,4 +15,4 @@ pub use header::{ByteOrder, DataFile, ElementType, Header, HeaderSize};
 pub use limits::Limits;
 pub(crate) use read::PlainInt16;
 pub use read::{Reader, read_f32, read_header, read_hu};
-pub use write::{Compression, WriteElement, write};
+pub use write::{Compression, WriteElement, header_text, write};

@@ -10,7 +10,7 @@ use flate2::write::ZlibEncoder;
 
 use crate::{Geometry, Volume};
 
-use super::{ElementType, MetaImageError, Problem};
+use super::{ByteOrder, DataFile, ElementType, Header, HeaderSize, MetaImageError, Problem};
 
 /// How the voxels are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -65,12 +65,12 @@ pub fn write<T: WriteElement>(path: &Path, volume: &Volume<T>, compression: Comp
             let data_path = path.with_file_name(&data_name);
             let data_bytes =
                 replace(&data_path, |file| write_voxels(volume, compression, file)).map_err(at(&data_path))?;
-            let header = header_text::<T>(volume.geometry(), compression, &data_bytes.to_string(), &data_name);
+            let header = own_header::<T>(volume.geometry(), compression, &data_bytes.to_string(), &data_name);
             replace(path, |file| file.write_all(header.as_bytes())).map_err(at(path))
         }
         Some("mha") => replace(path, |file| {
             // The length of compressed data is known afterwards: room is left for it.
-            let header = |size: u64| header_text::<T>(volume.geometry(), compression, &format!("{size:<20}"), "LOCAL");
+            let header = |size: u64| own_header::<T>(volume.geometry(), compression, &format!("{size:<20}"), "LOCAL");
             file.write_all(header(0).as_bytes())?;
             let data_bytes = write_voxels(volume, compression, file)?;
             file.seek(SeekFrom::Start(0))?;
@@ -85,24 +85,58 @@ fn at(path: &Path) -> impl Fn(io::Error) -> MetaImageError {
     move |source| Problem::Io { doing: "writing", source }.at(path)
 }
 
-/// The header in ITK's order of lines.
-fn header_text<T: WriteElement>(geometry: &Geometry, compression: Compression, data_bytes: &str, data: &str) -> String {
+/// The text of a header that says what `header` says, with the voxels in the file `data_file` beside it, and nothing else:
+/// whatever other lines the original had, such as a patient's attributes, are not in it.
+pub fn header_text(header: &Header, data_file: &str) -> String {
+    let size = header.compressed_bytes.map(|bytes| bytes.to_string());
+    let compressed = header.compressed.then_some(size.as_deref());
+    let skipped = match header.header_size {
+        HeaderSize::Bytes(bytes) => bytes.to_string(),
+        HeaderSize::FromEnd => "-1".to_owned(),
+        HeaderSize::None => match header.data_file {
+            // What was behind a text is now in a file with that text before it.
+            DataFile::Local => header.text_bytes.to_string(),
+            DataFile::Named(_) => String::new(),
+        },
+    };
+    let order = header.byte_order;
+    text(&header.geometry, header.element_type, order, compressed, &skipped, data_file)
+}
+
+/// The header in ITK's order of lines; `compressed` holds the length of the compressed data where it is known.
+fn text(
+    geometry: &Geometry,
+    element_type: ElementType,
+    order: ByteOrder,
+    compressed: Option<Option<&str>>,
+    skipped: &str,
+    data: &str,
+) -> String {
     let words = |values: &[f64]| values.iter().map(f64::to_string).collect::<Vec<_>>().join(" ");
     let [nz, ny, nx] = geometry.shape_zyx;
     let axes: [f64; 9] = std::array::from_fn(|i| geometry.direction[i % 3][i / 3]);
-    let compressed = match compression {
-        Compression::None => "CompressedData = False\n".to_owned(),
-        Compression::Zlib => format!("CompressedData = True\nCompressedDataSize = {data_bytes}\n"),
+    let big = if order == ByteOrder::Big { "True" } else { "False" };
+    let compressed = match compressed {
+        None => "CompressedData = False\n".to_owned(),
+        Some(None) => "CompressedData = True\n".to_owned(),
+        Some(Some(bytes)) => format!("CompressedData = True\nCompressedDataSize = {bytes}\n"),
     };
+    let skipped = if skipped.is_empty() { String::new() } else { format!("HeaderSize = {skipped}\n") };
     format!(
-        "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\n{compressed}\
+        "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = {big}\n{compressed}\
          TransformMatrix = {}\nOffset = {}\nCenterOfRotation = 0 0 0\nAnatomicalOrientation = RAI\n\
-         ElementSpacing = {}\nDimSize = {nx} {ny} {nz}\nElementType = {}\nElementDataFile = {data}\n",
+         ElementSpacing = {}\nDimSize = {nx} {ny} {nz}\n{skipped}ElementType = {}\nElementDataFile = {data}\n",
         words(&axes),
         words(&geometry.origin_mm_xyz),
         words(&geometry.spacing_mm_xyz),
-        T::ELEMENT_TYPE.name(),
+        element_type.name(),
     )
+}
+
+/// The header of what is written here.
+fn own_header<T: WriteElement>(geometry: &Geometry, compression: Compression, data_bytes: &str, data: &str) -> String {
+    let compressed = (compression == Compression::Zlib).then_some(Some(data_bytes));
+    text(geometry, T::ELEMENT_TYPE, ByteOrder::Little, compressed, "", data)
 }
 
 /// Writes the voxels and returns how many bytes they took.
@@ -142,4 +176,30 @@ fn replace<O>(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> io::Resu
     drop(file);
     aside.commit()?;
     Ok(output)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metaimage::Limits;
+
+    #[test]
+    fn a_header_written_anew_says_the_same_and_nothing_of_the_patient() {
+        let original = "ObjectType = Image\nNDims = 3\nPatientName = X^Y\nComment = Z\nBinaryDataByteOrderMSB = True\n\
+            CompressedData = True\nTransformMatrix = 0 1 0 1 0 0 0 0 -1\nOffset = -1.5 2.25 3e2\n\
+            ElementSpacing = 0.703125 0.703125 1.25\nDimSize = 4 5 6\nHeaderSize = 7\nElementType = MET_USHORT\n\
+            ElementDataFile = x y.zraw\n";
+        let limits = Limits::strangers();
+        let header = Header::parse(original.as_bytes(), &limits).unwrap();
+        let text = header_text(&header, "1.2.3.zraw");
+        assert!(!text.contains("X^Y") && !text.contains("Comment"), "{text}");
+        let again = Header::parse(text.as_bytes(), &limits).unwrap();
+        let named = DataFile::Named("1.2.3.zraw".to_owned());
+        assert_eq!(again, Header { data_file: named, text_bytes: text.len(), ..header });
+
+        let local = original.replace("HeaderSize = 7\n", "").replace("x y.zraw", "LOCAL");
+        let header = Header::parse(local.as_bytes(), &limits).unwrap();
+        let again = Header::parse(header_text(&header, "a.mha").as_bytes(), &limits).unwrap();
+        assert_eq!(again.header_size, HeaderSize::Bytes(local.len() as u64));
+    }
 }
