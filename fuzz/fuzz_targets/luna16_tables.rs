@@ -22,7 +22,11 @@ fn write(path: &Path, bytes: &[u8]) {
 fuzz_target!(|bytes: &[u8]| {
     let [table, copy] = ["table.csv", "copy.csv"].map(|name| FOLDER.join(name));
     write(&table, bytes);
+    let checked = luna16::check_findings(&table, 50);
     if let Ok(findings) = luna16::read_findings(&table) {
+        let checked = checked.expect("a table that can be read can be checked");
+        let good = findings.iter().filter(|finding| finding.diameter_mm > 0.0).take(checked.findings.len());
+        assert!(good.eq(checked.findings.iter().map(|(_, finding)| finding)));
         luna16::write_findings(&copy, &findings).expect("what was read can be written");
         assert_eq!(luna16::read_findings(&copy).expect("what was written"), findings);
     }
