@@ -7,6 +7,19 @@ use std::{env, fs};
 
 /// What npm goes by.
 const WANTED: [&str; 2] = ["package.json", "package-lock.json"];
+/// What pages use of it.
+const FILES: [&str; 5] = [
+    "chart.js/dist/chart.umd.js",
+    "@noble/hashes/sha2.js",
+    "@noble/hashes/_md.js",
+    "@noble/hashes/_u64.js",
+    "@noble/hashes/utils.js",
+];
+
+/// The name of such a file among the pages' own.
+fn name(file: &str) -> String {
+    file.rsplit('/').next().unwrap_or_default().replace("chart.umd", "chart")
+}
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -20,14 +33,15 @@ fn main() {
     }
     let stamp = out.join("installed");
     // Only a change of it needs the network.
-    if fs::read_to_string(&stamp).is_ok_and(|known| known == wanted) && out.join("chart.js").is_file() {
+    if fs::read_to_string(&stamp).is_ok_and(|known| known == wanted) && FILES.iter().all(|file| out.join(name(file)).is_file()) {
         return;
     }
     let mut npm = Command::new("npm");
     npm.args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]).current_dir(&out);
     let status = npm.status().expect("npm is needed: on Debian, apt-get install nodejs npm");
     assert!(status.success(), "npm ci failed: {status}");
-    let bundle = out.join("node_modules/chart.js/dist/chart.umd.js");
-    fs::copy(bundle, out.join("chart.js")).expect("the package has its bundle");
+    for file in FILES {
+        fs::copy(out.join("node_modules").join(file), out.join(name(file))).expect("the package has this file");
+    }
     fs::write(stamp, wanted).expect("OUT_DIR can be written");
 }

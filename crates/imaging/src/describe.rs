@@ -36,14 +36,15 @@ pub struct Description {
 
 /// Reads all of a .mhd or .mha file without keeping its voxels.
 pub fn describe(path: &Path) -> Result<Description, MetaImageError> {
-    describe_with(path, &Limits::local(), |_| {})
+    describe_with(path, &Limits::local(), |_, _| {})
 }
 
-/// As [`describe`], refusing what `limits` does not allow and telling how many voxels have been seen.
+/// As [`describe`], refusing what `limits` does not allow and showing the voxels as they pass: the number of the first in
+/// the order of the file, and their CT values.
 pub fn describe_with(
     path: &Path,
     limits: &Limits,
-    mut progress: impl FnMut(u64),
+    mut see: impl FnMut(usize, &[i16]),
 ) -> Result<Description, MetaImageError> {
     let reader = Reader::open(path, limits)?;
     let header = reader.header().clone();
@@ -55,8 +56,8 @@ pub fn describe_with(
         hasher.update(&bytes);
         hu_min = piece.iter().fold(hu_min, |low, &hu| low.min(hu));
         hu_max = piece.iter().fold(hu_max, |high, &hu| high.max(hu));
-        seen += piece.len() as u64;
-        progress(seen);
+        see(seen, piece);
+        seen += piece.len();
     })?;
 
     let mut problems = Vec::new();

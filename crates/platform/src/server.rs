@@ -13,6 +13,7 @@ use crate::accounts::{AccountError, Accounts};
 use crate::clock::Clock;
 use crate::config::{Config, Secret};
 use crate::data::slices::Slices;
+use crate::data::uploads::Uploads;
 use crate::http::{self, App, Inner};
 use crate::inference::Inferences;
 use crate::jobs::Jobs;
@@ -142,6 +143,8 @@ pub async fn serve_by_clock(
     let folder = config.storage.data.clone();
     let trainings = Trainings::start(Arc::clone(&store), clock.clone(), live.clone(), &folder, &jobs).await?;
     let inferences = Inferences::start(Arc::clone(&store), clock.clone(), live.clone(), folder, &jobs).await?;
+    let folder = config.storage.data.clone();
+    let uploads = Uploads::start(Arc::clone(&store), clock.clone(), folder, config.uploads.clone()).await?;
     let app = App::new(Inner {
         accounts,
         live,
@@ -156,6 +159,7 @@ pub async fn serve_by_clock(
         cookie_seconds: u64::from(config.sessions.absolute_hours) * 3600,
         started,
         templates: http::Templates::new()?,
+        uploads,
         slices: Slices::new(config.storage.data.clone(), config.viewer.cache_mib << 20),
         jobs: jobs.clone(),
         trainings,
@@ -169,6 +173,8 @@ pub async fn serve_by_clock(
     // They end with the server: whatever they are at is taken up again at the next start.
     let mut keepers = JoinSet::new();
     let (of_users, of_mails) = (app.clone(), app.clone());
+    let uploads = app.uploads.clone();
+    keepers.spawn(async move { uploads.keep().await });
     keepers.spawn(async move { of_users.accounts.keep_users().await });
     keepers.spawn(async move {
         if let Some(post) = &of_mails.post {

@@ -82,6 +82,84 @@ messages! {
     TextTooLong { limit }: "不得超过 {limit} 个字符。" / "At most {limit} characters.";
     ReasonMissing: "请写明原因，所有相关人员都会看到。" / "Say why; everybody concerned will see it.";
 
+    // What becomes of files that somebody chose, and why they are no scan.
+    PairNoData { wanted }: "缺少数据文件：文件头中写的是 {wanted}，请与文件头一起选择。"
+        / "The data file is missing: the header names {wanted}; choose both together.";
+    PairNoHeader { wanted }: "没有文件头指向它：请与 {wanted} 一起选择。" / "No header names it: choose {wanted} together with it.";
+    PairTable: "这是标注表：请在下方“标注”中导入。" / "A table: import it under Annotations below.";
+    PairDicom: "暂不支持 DICOM：请先转换为 .mhd/.raw（例如用 SimpleITK 或 3D Slicer）。"
+        / "DICOM is not taken yet: convert it to .mhd/.raw first, for instance with SimpleITK or 3D Slicer.";
+    PairOther: "不是 MetaImage 文件（.mhd、.raw、.zraw、.mha），已略过。" / "No MetaImage file (.mhd, .raw, .zraw, .mha); left out.";
+    PairTwice { series }: "序列 {series} 被选择了两次，只上传第一份。" / "Series {series} was chosen twice; only the first is sent.";
+    PairName { limit }:
+        "文件名（不含扩展名）即序列号：只能含字母、数字、点、下划线和连字符，最多 {limit} 个字符。请用 SeriesInstanceUID 命名，不要含患者姓名。"
+        / "The file's name without its ending is the series UID: letters, digits, dots, _ and - only, at most {limit}. Name it by the SeriesInstanceUID, never by the patient.";
+    PairLength { found, expected, claim }: "数据文件有 {found} 字节，文件头（{claim}）要求 {expected} 字节：文件不完整，或不属于这个文件头。"
+        / "The data file has {found} bytes, the header ({claim}) asks for {expected}: it is incomplete or belongs to another header.";
+    PairLong { found, expected, claim }: "压缩数据有 {found} 字节，文件头（{claim}）最多 {expected} 字节：不属于这个文件头。"
+        / "The compressed data has {found} bytes, the header ({claim}) allows {expected} at most: it belongs to another header.";
+    PairThere: "该序列已上传，已略过。" / "This series is there already; left out.";
+    PairUnfinished: "该序列有一个内容不同的未完成上传：请先在下方删除它。"
+        / "This series has an unfinished upload of other files: delete that one below first.";
+    PairQuota { used, limit }: "空间配额不足：已用 {used} GiB，上限 {limit} GiB。请删除不需要的扫描，或联系管理员。"
+        / "Your quota is used up: {used} of {limit} GiB. Delete scans that you do not need, or ask an administrator.";
+    PairDisk: "服务器磁盘空间不足，请联系管理员。" / "The server's disk has too little room left; tell an administrator.";
+    PairTooMany { limit }: "未完成的上传最多 {limit} 个：请先完成或删除一些。"
+        / "At most {limit} unfinished uploads: finish or delete some first.";
+    MetaNone { limit }: "不是 MetaImage 文件头：前 {limit} 字节中没有 ElementDataFile 一行。"
+        / "No MetaImage header: no line ElementDataFile within the first {limit} bytes.";
+    MetaLine { line }: "文件头第 {line} 行不是“键 = 值”的形式。" / "Line {line} of the header is not of the form `Key = value`.";
+    MetaMissing { key, expected }: "文件头缺少 {key}；应为：{expected}。" / "The header has no {key}; expected {expected}.";
+    MetaField { line, key, found, expected }: "文件头第 {line} 行：{key} = {found}；应为：{expected}。"
+        / "Line {line} of the header: {key} = {found}; expected {expected}.";
+    MetaTwice { key, first, second }: "文件头第 {first} 行和第 {second} 行都设置了 {key}：请删去一行。"
+        / "Lines {first} and {second} of the header both set {key}: remove one.";
+    MetaPackedLength { found, expected }: "压缩数据有 {found} 字节，应为 {expected} 字节：请重新复制文件。"
+        / "The compressed data has {found} bytes, expected {expected}: copy the file again.";
+    MetaUnpacked { found, expected, claim }: "解压后有 {found} 字节，文件头（{claim}）要求 {expected} 字节。"
+        / "Unpacked there are {found} bytes, the header ({claim}) asks for {expected}.";
+    MetaZlib { decoded, expected }: "压缩数据已损坏（解压到 {decoded} / {expected} 字节）：请重新复制或重新写出文件。"
+        / "The compressed data is damaged (after {decoded} of {expected} bytes): copy the file again or write it anew.";
+    MetaNotFinite { count }: "有 {count} 个体素不是有限的数，CT 值应为 HU。" / "{count} voxels are no finite numbers; CT values are HU.";
+    MetaOther { what }: "无法读取：{what}。" / "It cannot be read: {what}.";
+    UploadEmpty { hu }: "所有体素都是 {hu}：图像是空的。" / "Every voxel is {hu}: the image is empty.";
+
+    // Uploads.
+    UploadGoneDetail: "没有这个上传：可能已完成、已删除或已过期。请重新选择文件。"
+        / "There is no such upload: it may be finished, deleted or expired. Choose the files again.";
+    UploadTitle: "无法接收这些数据" / "These bytes cannot be taken";
+    UploadVersion: "请求头 Tus-Resumable 须为 1.0.0。" / "The header Tus-Resumable must be 1.0.0.";
+    UploadType: "Content-Type 须为 application/offset+octet-stream。" / "Content-Type must be application/offset+octet-stream.";
+    UploadHeader { name, expected }: "请求头 {name} 缺失或无法理解；应为：{expected}。"
+        / "The header {name} is missing or makes no sense; expected {expected}.";
+    UploadOffset { offset }: "服务器已有 {offset} 字节，请从那里继续。" / "The server has {offset} bytes; go on from there.";
+    UploadLarge { limit }: "一次最多 {limit} 字节。" / "At most {limit} bytes at a time.";
+    UploadBeyond { bytes }: "该文件应为 {bytes} 字节，不能更多。" / "The file is to have {bytes} bytes and no more.";
+    UploadSum: "校验和不符：数据在途中改变，请重新发送这一块。" / "The check sum differs: the bytes changed on their way; send this piece again.";
+    UploadChanged: "文件在上传过程中改变了：已接收的部分已丢弃，请重新上传。"
+        / "The file changed while it was being sent: what had arrived was dropped; send it again.";
+    UploadLocked: "这个上传正由另一个连接进行，请稍后继续。" / "Another connection is sending this; go on in a moment.";
+    UploadBusy: "同时上传的连接过多，请稍后继续。" / "Too many connections are sending; go on in a moment.";
+    UploadState: "这个上传已接收完毕，正在检查或已被拒绝。" / "Everything has arrived already; it is being checked, or was refused.";
+    UploadStalled: "数据中断，请继续上传。" / "The bytes stopped coming; go on with the upload.";
+    NoRoomTitle: "磁盘空间不足" / "No room on the disk";
+    ScanInUseTitle: "扫描正在使用" / "The scan is in use";
+    ScanInUseDetail: "它正在参与训练或推理；结束后才能删除。" / "It is part of a training or an inference; delete it when that has ended.";
+
+    // Annotations.
+    TableTitle: "标注表无法导入" / "The table cannot be imported";
+    TableHeader { column, found }: "第 1 行须为列名，且 {column} 恰好出现一次；读到：{found}。"
+        / "Line 1 must name the columns, {column} once; found: {found}.";
+    TableFields { line, found, expected }: "第 {line} 行有 {found} 个字段，应为 {expected} 个。"
+        / "Line {line} has {found} fields, expected {expected}.";
+    TableField { line, column, found, expected }: "第 {line} 行 {column}：读到“{found}”，应为：{expected}。"
+        / "Line {line}, {column}: found `{found}`, expected {expected}.";
+    TableText { line, reason }: "第 {line} 行不是 UTF-8 文本表格的一行（{reason}）：请另存为逗号分隔的 UTF-8。"
+        / "Line {line} is no line of a UTF-8 table ({reason}): save it as comma-separated UTF-8.";
+    TableUnreadable: "文件无法读取，请检查后重试。" / "The file cannot be read; check it and try again.";
+    TableEmpty: "表中没有标注。" / "There are no annotations in the table.";
+    TableDetail { count }: "有 {count} 行有误，未导入任何内容；请修改后重试。" / "{count} rows are wrong and nothing was imported; mend them and try again.";
+
     // Why a request was refused: the title of the problem, then what to do.
     InvalidTitle: "填写的内容有误" / "Some entries cannot be used";
     InvalidDetail: "请修改标出的内容后重试。" / "Change what is marked and try again.";

@@ -1,5 +1,6 @@
 //! The texts of templates and scripts, by name. A test holds this table and its users together.
 
+mod data;
 mod training;
 
 use super::Language;
@@ -8,7 +9,7 @@ type Text = (&'static str, &'static str, &'static str);
 
 /// All texts: name, Chinese, English.
 fn all() -> impl Iterator<Item = &'static Text> {
-    TEXTS.iter().chain(training::TEXTS)
+    TEXTS.iter().chain(data::TEXTS).chain(training::TEXTS)
 }
 
 /// The text of this name; `{name}` in it is where an argument goes.
@@ -286,6 +287,10 @@ const TEXTS: &[Text] = &[
     ("action.sign_in_failed", "登录失败", "log-in failed"),
     ("action.locked_out", "锁定", "locked out"),
     ("action.signed_out", "退出", "logged out"),
+    ("action.scan_added", "扫描入库", "scan added"),
+    ("action.scan_removed", "删除扫描", "scan deleted"),
+    ("action.annotations_imported", "导入标注", "annotations imported"),
+    ("action.annotations_removed", "删除标注", "annotations deleted"),
     ("action.inference_asked", "提交推理", "inference asked for"),
     ("action.inference_cancelled", "取消推理", "inference cancelled"),
     ("action.inference_removed", "删除推理结果", "inference deleted"),
@@ -304,6 +309,7 @@ const TEXTS: &[Text] = &[
     ("inference.scans", "选择扫描", "Choose scans"),
     ("inference.scans.search", "按序列号查找", "Find by series UID"),
     ("inference.scans.none", "还没有完整的扫描。", "There is no complete scan yet."),
+    ("inference.scans.upload", "上传扫描", "Upload scans"),
     ("inference.model", "模型版本", "Model version"),
     ("inference.mode", "仔细程度", "Care"),
     ("inference.mode.fast", "快速", "Fast"),

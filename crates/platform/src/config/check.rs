@@ -16,7 +16,7 @@ pub(super) struct Bad {
 }
 
 pub(super) fn values(config: &Config) -> Result<(), Bad> {
-    let Config { server, storage, accounts, sessions, viewer, database, mail, logs, worker, settings: _ } = config;
+    let Config { server, storage, accounts, sessions, uploads, viewer, database, mail, logs, worker, settings: _ } = config;
     let url = &server.public_url;
     ensure(
         url.is_empty() || is_origin(url),
@@ -42,6 +42,9 @@ pub(super) fn values(config: &Config) -> Result<(), Bad> {
     within(sessions.absolute_hours, 1..=168, "sessions.absolute_hours", "1 to 168 hours")?;
     check_database(database)?;
     check_mail(mail, url)?;
+    within(uploads.quota_gib, 1..=1_000_000, "uploads.quota_gib", "1 to 1000000 GiB")?;
+    within(uploads.reserve_gib, 0..=100_000, "uploads.reserve_gib", "0 to 100000 GiB")?;
+    within(uploads.expire_days, 1..=365, "uploads.expire_days", "1 to 365 days")?;
     within(viewer.cache_mib, 1..=65_536, "viewer.cache_mib", "1 to 65536 MiB")?;
     within(logs.days, 1..=3650, "logs.days", "1 to 3650 days")?;
     within(worker.grace_seconds, 1..=600, "worker.grace_seconds", "1 to 600 seconds")

@@ -32,6 +32,8 @@ pub struct Config {
     pub database: Database,
     /// The way out for mail.
     pub mail: Mail,
+    /// Scans on their way in.
+    pub uploads: Uploads,
     /// Slices of scans.
     pub viewer: Viewer,
     /// The log of requests.
@@ -160,6 +162,18 @@ impl Mail {
     pub fn is_on(&self) -> bool {
         !self.host.is_empty()
     }
+}
+
+/// `[uploads]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Uploads {
+    /// GiB that one account may use.
+    pub quota_gib: u32,
+    /// GiB of the disk that are left to others.
+    pub reserve_gib: u32,
+    /// Days.
+    pub expire_days: u32,
 }
 
 /// `[viewer]`

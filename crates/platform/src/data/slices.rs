@@ -318,6 +318,9 @@ mod tests {
             voxels_sha256: String::new(),
             hu_min: 0,
             hu_max: 0,
+            bytes: 0,
+            grid: None,
+            created_at: crate::clock::Moment(0),
         };
         let path = scan.header_path(folder);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

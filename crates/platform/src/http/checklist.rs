@@ -44,7 +44,7 @@ pub(super) async fn checklist(app: &App, caller: &Caller) -> Result<Vec<Step>, P
                 optional("mail", mail_works, "/settings"),
                 optional("database", database, "/settings"),
                 needed("approved", users::count(db, Role::Client, Status::Active)? > 0, "/users"),
-                needed("scans", has_scans(db, None)?, ""),
+                needed("scans", has_scans(db, None)?, "/data"),
                 needed("training", trained, ""),
             ],
             Role::Client => {
@@ -53,7 +53,7 @@ pub(super) async fn checklist(app: &App, caller: &Caller) -> Result<Vec<Step>, P
                 if has_mail {
                     steps.push(optional("email", verified, "/account"));
                 }
-                steps.extend([needed("own_scans", has_scans(db, Some(id))?, ""), needed("training", trained, "")]);
+                steps.extend([needed("own_scans", has_scans(db, Some(id))?, "/data"), needed("training", trained, "")]);
                 steps
             }
         };

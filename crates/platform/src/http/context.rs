@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request};
 use axum::http::header::{CONTENT_TYPE, COOKIE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
@@ -72,10 +72,11 @@ impl<S: Sync> FromRequestParts<S> for Administrator {
     }
 }
 
-/// A body of JSON with exactly the fields of `T`. A complaint about it never repeats a value: it may be a password.
-pub(crate) struct Body<T>(pub(crate) T);
+/// A body of JSON with exactly the fields of `T`, of at most `LIMIT` bytes. A complaint about it never repeats a value: it may
+/// be a password.
+pub(crate) struct Body<T, const LIMIT: usize = MAX_BODY_BYTES>(pub(crate) T);
 
-impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
+impl<T: DeserializeOwned, const LIMIT: usize> FromRequest<App> for Body<T, LIMIT> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
@@ -86,9 +87,11 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
         if media.split(';').next().unwrap_or_default().trim() != "application/json" {
             return Err(refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, Message::BodyType));
         }
+        let mut request = request;
+        DefaultBodyLimit::max(LIMIT).apply(&mut request);
         let body = Bytes::from_request(request, app).await.map_err(|rejection| match rejection {
             BytesRejection::FailedToBufferBody(failure) if failure.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-                refused(failure.status(), Message::BodyLarge { limit: MAX_BODY_BYTES.to_string() })
+                refused(failure.status(), Message::BodyLarge { limit: LIMIT.to_string() })
             }
             _ => refused(StatusCode::BAD_REQUEST, Message::BodySyntax { place: "(…)".to_owned() }),
         })?;

@@ -30,6 +30,7 @@ use crate::accounts::Accounts;
 use crate::clock::{Clock, Moment};
 use crate::config::{Server, Setting};
 use crate::data::slices::Slices;
+use crate::data::uploads::Uploads;
 use crate::inference::Inferences;
 use crate::jobs::Jobs;
 use crate::live::Live;
@@ -62,6 +63,7 @@ pub(crate) struct Inner {
     pub(crate) started: Moment,
     pub(crate) templates: Templates,
     pub(crate) slices: Slices,
+    pub(crate) uploads: Uploads,
     pub(crate) inferences: Inferences,
     pub(crate) jobs: Jobs,
     pub(crate) trainings: Trainings,

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::accounts::{AccountError, Invalid, Refusal, Status};
 use crate::catalog::{Language, Message};
+use crate::data::uploads::{self, DataError};
 use crate::inference::{self, InferenceError};
 use crate::models::ModelError;
 use crate::store::StorageError;
@@ -103,6 +104,23 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "no-such-model", Message::NoModelTitle, Message::NoModelDetail)
     }
 
+    pub(super) fn upload(status: StatusCode, kind: &'static str, detail: Message) -> Self {
+        Self::new(status, kind, Message::UploadTitle, detail)
+    }
+
+    /// What is wrong with a table, row by row.
+    pub(super) fn table(rows: Vec<Message>) -> Self {
+        let detail = Message::TableDetail { count: rows.len().to_string() };
+        let fields = rows.into_iter().map(|message| Invalid { field: "table", message }).collect();
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        Self { fields, ..Self::new(status, "invalid-table", Message::TableTitle, detail) }
+    }
+
+    pub(super) fn table_too_large(limit: usize) -> Self {
+        let detail = Message::BodyLarge { limit: limit.to_string() };
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid-table", Message::TableTitle, detail)
+    }
+
     fn invalid(fields: Vec<Invalid>) -> Self {
         let status = StatusCode::UNPROCESSABLE_ENTITY;
         Self { fields, ..Self::new(status, "invalid", Message::InvalidTitle, Message::InvalidDetail) }
@@ -195,6 +213,49 @@ impl From<inference::Refusal> for Problem {
             Refusal::NotFound => Self::not_found(),
             Refusal::HasEnded => state(Message::InferenceEnded),
             Refusal::NotEnded => state(Message::InferenceNotEnded),
+        }
+    }
+}
+
+impl From<DataError> for Problem {
+    fn from(error: DataError) -> Self {
+        match error {
+            DataError::Refused(refusal) => refusal.into(),
+            DataError::Storage(error) => error.into(),
+            DataError::File(error) => {
+                tracing::error!(%error, "a request failed");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl From<uploads::Refusal> for Problem {
+    fn from(refusal: uploads::Refusal) -> Self {
+        use StatusCode as Code;
+        use uploads::Refusal;
+        match refusal {
+            Refusal::NotFound => {
+                let detail = Message::UploadGoneDetail;
+                Self::new(Code::NOT_FOUND, "not-found", Message::NotFoundTitle, detail)
+            }
+            Refusal::Offset { stored } => {
+                let detail = Message::UploadOffset { offset: stored.to_string() };
+                Self::upload(Code::CONFLICT, "wrong-offset", detail)
+            }
+            Refusal::Locked => Self::upload(Code::LOCKED, "locked", Message::UploadLocked),
+            Refusal::Busy => {
+                let problem = Self::upload(Code::TOO_MANY_REQUESTS, "too-many", Message::UploadBusy);
+                Self { retry_after_seconds: Some(1), ..problem }
+            }
+            Refusal::NotReceiving => Self::upload(Code::CONFLICT, "wrong-state", Message::UploadState),
+            Refusal::Changed => Self::upload(Code::CONFLICT, "file-changed", Message::UploadChanged),
+            Refusal::NoRoom => {
+                Self::new(Code::INSUFFICIENT_STORAGE, "no-room", Message::NoRoomTitle, Message::PairDisk)
+            }
+            Refusal::InUse => {
+                Self::new(Code::CONFLICT, "in-use", Message::ScanInUseTitle, Message::ScanInUseDetail)
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Every address of the server in one table, with who may use it. The router is made from it, and so is the test of every
 //! route with every role: what is not in the table does not exist.
 
-use axum::routing::{MethodRouter, delete, get, post, put};
+use axum::routing::{MethodRouter, delete, get, patch, post, put};
 
 use super::{App, api, assets, pages};
 
@@ -18,7 +18,7 @@ pub enum Access {
 
 /// An address with a method.
 pub struct Route {
-    /// `GET`, `POST`, `PUT` or `DELETE`.
+    /// `GET`, `POST`, `PUT`, `PATCH` or `DELETE`.
     pub method: &'static str,
     /// With `{parameters}`.
     pub path: &'static str,
@@ -53,6 +53,7 @@ macro_rules! routes {
     (@name get) => { "GET" };
     (@name post) => { "POST" };
     (@name put) => { "PUT" };
+    (@name patch) => { "PATCH" };
     (@name delete) => { "DELETE" };
 }
 
@@ -77,6 +78,7 @@ routes! {
     Server get "/users" pages::users;
     Server get "/audit" pages::audit;
     Server get "/settings" pages::settings;
+    SignedIn get "/data" pages::data;
     SignedIn get "/scans/{id}" pages::scan;
     SignedIn get "/inferences/{id}" pages::inference;
     SignedIn get "/inferences/{id}/report" pages::report;
@@ -93,8 +95,19 @@ routes! {
     SignedIn delete "/api/session" api::session::sign_out;
     SignedIn put "/api/account/password" api::accounts::change_password;
     SignedIn put "/api/account/email" api::accounts::change_email;
-    SignedIn get "/api/scans" api::slices::list;
+    SignedIn get "/api/uploads" api::uploads::list;
+    SignedIn post "/api/uploads" api::uploads::plan;
+    SignedIn get "/api/uploads/{id}" api::uploads::show;
+    SignedIn patch "/api/uploads/{id}" api::uploads::receive;
+    SignedIn delete "/api/uploads/{id}" api::uploads::remove;
+    SignedIn get "/api/annotations" api::annotations::show;
+    SignedIn post "/api/annotations" api::annotations::import;
+    SignedIn delete "/api/annotations" api::annotations::remove;
+    Server get "/api/readiness" api::annotations::readiness;
+    SignedIn get "/api/scans" api::scans::list;
     SignedIn get "/api/scans/{id}" api::slices::geometry;
+    SignedIn delete "/api/scans/{id}" api::scans::remove;
+    SignedIn get "/api/scans/{id}/thumbnail.png" api::scans::thumbnail;
     SignedIn get "/api/scans/{id}/preview" api::slices::preview;
     SignedIn get "/api/scans/{id}/slice/{plane}/{slice}" api::slices::slice;
     Server get "/api/accounts" api::accounts::list;

@@ -27,6 +27,7 @@ pub(super) const TEMPLATES: &[(&str, &str)] = &[
     ("users.html", include_str!("../../web/templates/users.html")),
     ("audit.html", include_str!("../../web/templates/audit.html")),
     ("inferences.html", include_str!("../../web/templates/inferences.html")),
+    ("data.html", include_str!("../../web/templates/data.html")),
     ("account.html", include_str!("../../web/templates/account.html")),
     ("settings.html", include_str!("../../web/templates/settings.html")),
     ("help.html", include_str!("../../web/templates/help.html")),
@@ -109,6 +110,7 @@ const ICONS: &[(&str, &str)] = &[
     ("report", r#"<path d="M6 3h9l4 4v14H6z"/><path d="M14 3v5h5"/><path d="M12.5 11v6M9.5 14h6"/>"#),
     ("print", r#"<path d="M7 8V3.5h10V8"/><path d="M7 17H4V8h16v9h-3"/><path d="M7 13.5h10v7H7z"/>"#),
     ("back", r#"<path d="M20 12H5"/><path d="m11 6-6 6 6 6"/>"#),
+    ("upload", r#"<path d="M12 15V4"/><path d="m7.5 8.5 4.5-4.5 4.5 4.5"/><path d="M4.5 15v4.5h15V15"/>"#),
     ("download", r#"<path d="M12 4v11"/><path d="m7.5 11 4.5 4.5 4.5-4.5"/><path d="M4.5 20h15"/>"#),
     (
         "training",

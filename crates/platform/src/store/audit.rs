@@ -56,10 +56,14 @@ pub(crate) enum Action {
     ModelRolledBack,
     ModelNoted,
     ModelDownloaded,
+    ScanAdded,
+    ScanRemoved,
+    AnnotationsImported,
+    AnnotationsRemoved,
 }
 
 impl Action {
-    pub(crate) const ALL: [Self; 34] = [
+    pub(crate) const ALL: [Self; 38] = [
         Self::SetUp,
         Self::Registered,
         Self::Approved,
@@ -94,6 +98,10 @@ impl Action {
         Self::ModelRolledBack,
         Self::ModelNoted,
         Self::ModelDownloaded,
+        Self::ScanAdded,
+        Self::ScanRemoved,
+        Self::AnnotationsImported,
+        Self::AnnotationsRemoved,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -132,6 +140,10 @@ impl Action {
             Self::ModelRolledBack => "model_rolled_back",
             Self::ModelNoted => "model_noted",
             Self::ModelDownloaded => "model_downloaded",
+            Self::ScanAdded => "scan_added",
+            Self::ScanRemoved => "scan_removed",
+            Self::AnnotationsImported => "annotations_imported",
+            Self::AnnotationsRemoved => "annotations_removed",
         }
     }
 }

@@ -203,6 +203,12 @@ pub(crate) fn running(db: &Connection) -> rusqlite::Result<Vec<Inference>> {
 }
 
 /// It waits again, at its old place.
+/// Whether a scan is still to be marked.
+pub(crate) fn wants(db: &Connection, scan_id: i64) -> rusqlite::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM inferences WHERE scan_id = ?1 AND state IN ('queued', 'running'))";
+    db.prepare_cached(sql)?.query_row([scan_id], |row| row.get(0))
+}
+
 pub(crate) fn requeue(db: &Connection, id: i64) -> rusqlite::Result<()> {
     db.prepare_cached("UPDATE inferences SET state = 'queued' WHERE id = ?1")?.execute([id]).map(drop)
 }

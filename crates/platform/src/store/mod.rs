@@ -4,6 +4,7 @@
 //! A change and its entry in the audit log are one transaction. Nothing here knows HTTP, passwords or rules: it keeps
 //! what it is given. All SQL about users stands in [`users`].
 
+pub(crate) mod annotations;
 pub(crate) mod audit;
 pub(crate) mod events;
 pub(crate) mod failures;
@@ -17,6 +18,7 @@ pub(crate) mod resets;
 pub(crate) mod scans;
 pub(crate) mod sessions;
 pub(crate) mod trainings;
+pub(crate) mod uploads;
 pub(crate) mod users;
 pub(crate) mod verifications;
 
@@ -41,6 +43,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/4_scans.sql"),
     include_str!("schema/5_trainings.sql"),
     include_str!("schema/6_inferences.sql"),
+    include_str!("schema/7_uploads.sql"),
 ];
 const SCHEMA_VERSION: i64 = STEPS.len() as i64;
 

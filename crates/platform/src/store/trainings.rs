@@ -160,6 +160,13 @@ pub(crate) fn in_state(db: &Connection, state: State) -> rusqlite::Result<Vec<i6
 }
 
 /// Those who take part, by name.
+/// Whether a user takes part in a training that is not over.
+pub(crate) fn has_open(db: &Connection, user_id: i64) -> rusqlite::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM training_sites JOIN trainings ON trainings.id = training_id
+               WHERE user_id = ?1 AND state NOT IN ('completed', 'failed', 'cancelled'))";
+    db.prepare_cached(sql)?.query_row([user_id], |row| row.get(0))
+}
+
 pub(crate) fn sites(db: &Connection, id: i64) -> rusqlite::Result<Vec<Site>> {
     let sql = "SELECT user_id, username, institution, scans, nodules FROM training_sites
                JOIN users ON users.id = user_id WHERE training_id = ?1 ORDER BY username";

@@ -153,10 +153,5 @@ fn note(
     Ok(trainings::add_entry(db, id, kind, site, detail, now)?)
 }
 
-/// Where a user's scans are.
-fn site_folder(data: &Path, username: &str) -> PathBuf {
-    data.join("uploads").join(format!("{username}_data"))
-}
-
 #[cfg(test)]
 mod tests;

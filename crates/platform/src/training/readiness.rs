@@ -8,9 +8,11 @@ use imaging::luna16::{discover, read_findings};
 use rusqlite::Connection;
 use serde::Serialize;
 
-use super::{Trainings, site_folder};
+use super::Trainings;
 use crate::accounts::{Role, Status};
+use crate::data::scans_folder;
 use crate::store::StorageError;
+use crate::store::uploads;
 use crate::store::users::{self, User};
 
 /// An institution that may be chosen, or not yet.
@@ -30,6 +32,8 @@ pub(crate) struct Candidate {
     pub(crate) ready: bool,
     /// What is missing first: `scans` or `annotations`.
     pub(crate) missing: Option<&'static str>,
+    /// When scans or annotations changed, or bytes arrived, last.
+    pub(crate) active_at: Option<String>,
 }
 
 /// What a folder holds.
@@ -73,15 +77,19 @@ impl Trainings {
     /// All active institutions, with what the data folder holds of them. Headers are read, so the database is not held
     /// meanwhile.
     pub(crate) async fn candidates(&self) -> Result<Vec<Candidate>, StorageError> {
-        let users = self.0.store.read(|db| users::all(db).map_err(StorageError::from)).await?;
-        let data = self.folder().to_owned();
-        let look = move || users.into_iter().filter(is_institution).map(|user| candidate(user, &data)).collect();
+        let read = self.0.store.read(|db| {
+            let institutions = users::all(db)?.into_iter().filter(is_institution);
+            let coming = institutions.map(|user| Ok((uploads::activity(db, user.id)?, user)));
+            Ok::<_, StorageError>(coming.collect::<rusqlite::Result<Vec<_>>>()?)
+        });
+        let (users, data) = (read.await?, self.folder().to_owned());
+        let look = move || users.into_iter().map(|(coming, user)| candidate(user, &coming, &data)).collect();
         tokio::task::spawn_blocking(look).await.map_err(|_| StorageError::Task)
     }
 }
 
-fn candidate(user: User, data: &Path) -> Candidate {
-    let Content { complete, incomplete, annotated, nodules } = content(&site_folder(data, &user.username));
+fn candidate(user: User, coming: &uploads::Activity, data: &Path) -> Candidate {
+    let Content { complete, incomplete, annotated, nodules } = content(&scans_folder(data, &user.username));
     let missing = match (complete, nodules) {
         (0, _) => Some("scans"),
         (_, 0) => Some("annotations"),
@@ -92,9 +100,10 @@ fn candidate(user: User, data: &Path) -> Candidate {
         username: user.username,
         institution: user.institution,
         complete,
-        incomplete,
+        incomplete: incomplete + coming.unfinished,
         annotated,
         nodules,
+        active_at: coming.last.map(|at| at.to_string()),
         ready: missing.is_none(),
         missing,
     }

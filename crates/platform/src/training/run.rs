@@ -10,8 +10,9 @@ use serde_json::json;
 
 use super::monitor::{After, Resumed, Stage};
 use super::view::algorithm;
-use super::{Cause, Inner, Monitor, Running, note, site_folder};
+use super::{Cause, Inner, Monitor, Running, note};
 use crate::clock::Moment;
+use crate::data::scans_folder;
 use crate::jobs::{Event, Exit, Job, Outcome, Stop, Work};
 use crate::models::{self, Found};
 use crate::store::events::Audience;
@@ -114,7 +115,7 @@ impl Inner {
         add("--session", id.into());
         for site in sites {
             let mut value = OsString::from(format!("{}=", site.username));
-            value.push(site_folder(&self.folder, &site.username));
+            value.push(scans_folder(&self.folder, &site.username));
             add("--site", value);
         }
         let h = &training.config.hyperparameters;

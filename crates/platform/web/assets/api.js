@@ -8,15 +8,16 @@ export function toLogin() {
   return new Promise(() => {});
 }
 
-/** Resolves to `{ ok, status, body }`; where not ok, `body` has `title`, `detail` and perhaps `errors`. */
+/** Sends a value as JSON, a file as it is. Resolves to `{ ok, status, body }`; where not ok, `body` has `title`, `detail` and perhaps `errors`. */
 export async function call(method, path, body) {
   const csrf = document.querySelector("meta[name=csrf-token]")?.content;
   const headers = { Accept: "application/json" };
   if (csrf) headers["X-CSRF-Token"] = csrf;
-  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const isFile = body instanceof Blob;
+  if (body !== undefined) headers["Content-Type"] = isFile ? "text/csv" : "application/json";
   let response;
   try {
-    response = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+    response = await fetch(path, { method, headers, body: body === undefined || isFile ? body : JSON.stringify(body) });
   } catch {
     return { ok: false, status: 0, body: { title: text("offline"), detail: "" } };
   }

@@ -26,7 +26,7 @@ use crate::data::{Scan, scan_for};
 use crate::http::context::Context;
 use crate::http::{App, Problem};
 use crate::store::StorageError;
-use crate::store::scans::all_of_user;
+use crate::store::annotations;
 use crate::token::hex;
 
 /// Findings on one picture.
@@ -65,13 +65,6 @@ impl From<CutError> for Problem {
     }
 }
 
-/// The caller's own scans, the newest first.
-pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<Value>, Problem> {
-    let read = app.store.read(move |db| all_of_user(db, caller.user_id).map_err(StorageError::from));
-    let scans = read.await?.into_iter().map(|(id, series_uid)| json!({ "id": id, "series_uid": series_uid }));
-    Ok(Json(json!({ "scans": scans.collect::<Vec<_>>() })))
-}
-
 /// Where the voxels of a scan lie, of the grid that slices are counted on and of the file.
 pub(crate) async fn geometry(
     State(app): State<App>,
@@ -81,7 +74,13 @@ pub(crate) async fn geometry(
     let scan = own_scan(&app, &caller, id).await?;
     let (grid, resampled) = app.slices.grid(&scan).await?;
     let factors_zyx = preview_factors(grid.shape_zyx);
+    let (user, series) = (caller.user_id, scan.series_uid.clone());
+    let known = app.store.read(move |db| annotations::of_series(db, user, &series).map_err(StorageError::from)).await?;
+    let known = known.iter().map(|finding| {
+        json!({ "center_mm_xyz": finding.center_mm_xyz, "diameter_mm": finding.diameter_mm })
+    });
     let mut document = json!(grid);
+    document["annotations"] = known.collect();
     document["id"] = id.into();
     document["edition"] = edition(&scan).into();
     document["series_uid"] = scan.series_uid.into();

@@ -163,6 +163,11 @@ pub(crate) async fn audit(
     inside(&app, "audit.html", "/audit", context, &caller, values)
 }
 
+/// The caller's own scans, on their way in and there; for administrators also what institutions have ready.
+pub(crate) async fn data(State(app): State<App>, context: Context, caller: Caller) -> Result<Html<String>, Problem> {
+    inside(&app, "data.html", "/data", context, &caller, context! {})
+}
+
 /// The viewer on a scan.
 pub(crate) async fn scan(
     State(app): State<App>,
