@@ -33,7 +33,9 @@ fn main() {
     }
     let stamp = out.join("installed");
     // Only a change of it needs the network.
-    if fs::read_to_string(&stamp).is_ok_and(|known| known == wanted) && FILES.iter().all(|file| out.join(name(file)).is_file()) {
+    if fs::read_to_string(&stamp).is_ok_and(|known| known == wanted)
+        && FILES.iter().all(|file| out.join(name(file)).is_file())
+    {
         return;
     }
     let mut npm = Command::new("npm");

@@ -16,7 +16,8 @@ pub(super) struct Bad {
 }
 
 pub(super) fn values(config: &Config) -> Result<(), Bad> {
-    let Config { server, storage, accounts, sessions, uploads, viewer, database, mail, logs, worker, settings: _ } = config;
+    let Config { server, storage, accounts, sessions, uploads, viewer, database, mail, logs, worker, settings: _ } =
+        config;
     let url = &server.public_url;
     ensure(
         url.is_empty() || is_origin(url),

@@ -207,9 +207,7 @@ fn read(data: &Path, text: &[u8]) -> io::Result<Result<CheckedFindings, TableErr
 fn in_words(error: &TableError) -> Message {
     let text = |value: &dyn ToString| value.to_string();
     match error {
-        TableError::Header { column, found, .. } => {
-            Message::TableHeader { column: text(column), found: found.clone() }
-        }
+        TableError::Header { column, found, .. } => Message::TableHeader { column: text(column), found: found.clone() },
         TableError::FieldCount { line, found, expected, .. } => {
             Message::TableFields { line: text(line), found: text(found), expected: text(expected) }
         }

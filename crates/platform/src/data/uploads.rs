@@ -138,14 +138,8 @@ impl Uploads {
         folder: PathBuf,
         rules: config::Uploads,
     ) -> Result<Self, StorageError> {
-        let uploads = Self(Arc::new(Inner {
-            store,
-            clock,
-            folder,
-            rules,
-            in_use: Mutex::default(),
-            complete: Notify::new(),
-        }));
+        let uploads =
+            Self(Arc::new(Inner { store, clock, folder, rules, in_use: Mutex::default(), complete: Notify::new() }));
         uploads.0.remove_folders().await?;
         uploads.0.recover().await?;
         Ok(uploads)
@@ -549,8 +543,7 @@ impl Inner {
             tell(db, upload.user_id, &username, now)?;
             let detail = id.to_string();
             let actor = Some(username.as_str());
-            let entry =
-                audit::Event { action: Action::ScanAdded, actor, target: None, address: None, detail: &detail };
+            let entry = audit::Event { action: Action::ScanAdded, actor, target: None, address: None, detail: &detail };
             Ok(audit::append(db, &entry, now)?)
         });
         finish.await

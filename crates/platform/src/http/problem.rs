@@ -21,13 +21,15 @@ pub(crate) struct Problem {
     /// The end of the `type` URI, which programs may rely on.
     kind: &'static str,
     title: Message,
-    detail: Message,
+    /// Aside, because every handler hands one of these on.
+    detail: Box<Message>,
     fields: Vec<Invalid>,
     retry_after_seconds: Option<u64>,
 }
 
 impl Problem {
     fn new(status: StatusCode, kind: &'static str, title: Message, detail: Message) -> Self {
+        let detail = Box::new(detail);
         Self { status, kind, title, detail, fields: Vec::new(), retry_after_seconds: None }
     }
 
@@ -253,9 +255,7 @@ impl From<uploads::Refusal> for Problem {
             Refusal::NoRoom => {
                 Self::new(Code::INSUFFICIENT_STORAGE, "no-room", Message::NoRoomTitle, Message::PairDisk)
             }
-            Refusal::InUse => {
-                Self::new(Code::CONFLICT, "in-use", Message::ScanInUseTitle, Message::ScanInUseDetail)
-            }
+            Refusal::InUse => Self::new(Code::CONFLICT, "in-use", Message::ScanInUseTitle, Message::ScanInUseDetail),
         }
     }
 }

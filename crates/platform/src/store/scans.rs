@@ -1,8 +1,8 @@
 //! Scans, and all SQL about them.
 
+use crate::clock::Moment;
 use imaging::Geometry;
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use crate::clock::Moment;
 
 /// A complete scan as stored.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,8 +65,9 @@ pub(crate) fn insert(db: &Connection, user_id: i64, scan: &Scan) -> rusqlite::Re
 
 /// All scans of a user, the newest first.
 pub(crate) fn all_of_user(db: &Connection, user_id: i64) -> rusqlite::Result<Vec<Scan>> {
-    let sql =
-        format!("SELECT {COLUMNS} FROM scans JOIN users ON users.id = user_id WHERE user_id = ?1 ORDER BY scans.id DESC");
+    let sql = format!(
+        "SELECT {COLUMNS} FROM scans JOIN users ON users.id = user_id WHERE user_id = ?1 ORDER BY scans.id DESC"
+    );
     db.prepare_cached(&sql)?.query_map([user_id], scan)?.collect()
 }
 

@@ -45,7 +45,8 @@ pub(crate) struct Upload {
     pub(crate) touched_at: Moment,
 }
 
-const COLUMNS: &str = "id, user_id, series_uid, header_name, data_name, header_sha256, data_file, bytes, state, refusal,
+const COLUMNS: &str =
+    "id, user_id, series_uid, header_name, data_name, header_sha256, data_file, bytes, state, refusal,
                        created_at, header, touched_at";
 
 fn upload(row: &Row<'_>) -> rusqlite::Result<Upload> {
@@ -76,7 +77,17 @@ pub(crate) fn insert(db: &Connection, new: &Upload) -> rusqlite::Result<()> {
     let times = (new.created_at.0, new.touched_at.0);
     db.prepare_cached(sql)?
         .execute(params![
-            id, user_id, series_uid, header_name, data_name, header, header_sha256, data_file, bytes, new.state, times.0,
+            id,
+            user_id,
+            series_uid,
+            header_name,
+            data_name,
+            header,
+            header_sha256,
+            data_file,
+            bytes,
+            new.state,
+            times.0,
             times.1,
         ])
         .map(drop)
@@ -143,9 +154,8 @@ pub(crate) fn activity(db: &Connection, user_id: i64) -> rusqlite::Result<Activi
                       (SELECT max(at) FROM (SELECT max(touched_at) AS at FROM uploads WHERE user_id = ?1 UNION ALL
                          SELECT max(created_at) FROM scans WHERE user_id = ?1 UNION ALL
                          SELECT max(written_at) FROM annotation_files WHERE user_id = ?1))";
-    let activity = |row: &Row<'_>| {
-        Ok(Activity { unfinished: row.get(0)?, last: row.get::<_, Option<i64>>(1)?.map(Moment) })
-    };
+    let activity =
+        |row: &Row<'_>| Ok(Activity { unfinished: row.get(0)?, last: row.get::<_, Option<i64>>(1)?.map(Moment) });
     db.prepare_cached(sql)?.query_row([user_id], activity)
 }
 

@@ -108,12 +108,23 @@ impl Client {
         path: &str,
         body: Option<String>,
     ) -> Result<Answer, Box<dyn std::error::Error>> {
+        let media = body.as_ref().map(|_| "application/json");
+        self.try_send_bytes(method, path, media, body.unwrap_or_default().into_bytes()).await
+    }
+
+    pub(crate) async fn try_send_bytes(
+        &mut self,
+        method: &str,
+        path: &str,
+        media: Option<&str>,
+        body: Vec<u8>,
+    ) -> Result<Answer, Box<dyn std::error::Error>> {
         let mut request = Request::builder().method(method).uri(format!("http://{}{path}", self.address));
         if let Some(origin) = &self.origin {
             request = request.header(ORIGIN, origin);
         }
-        if body.is_some() {
-            request = request.header(CONTENT_TYPE, "application/json");
+        if let Some(media) = media {
+            request = request.header(CONTENT_TYPE, media);
         }
         if let Some(csrf) = &self.csrf {
             request = request.header("x-csrf-token", csrf);
@@ -125,7 +136,7 @@ impl Client {
         for (name, value) in &self.extra {
             request = request.header(*name, value);
         }
-        let request = request.body(Full::from(body.unwrap_or_default()))?;
+        let request = request.body(Full::from(body))?;
         let response = self.http.request(request).await?;
         let (parts, body) = response.into_parts();
         for cookie in parts.headers.get_all(SET_COOKIE) {

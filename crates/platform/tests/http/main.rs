@@ -6,6 +6,7 @@
 )]
 
 mod accounts;
+mod annotations;
 mod audit;
 mod bad_input;
 mod browser;
@@ -28,3 +29,4 @@ mod settings;
 mod slices;
 mod smtp;
 mod trainings;
+mod uploads;

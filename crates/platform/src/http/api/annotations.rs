@@ -37,19 +37,12 @@ pub(crate) async fn import(
     }
 }
 
-pub(crate) async fn remove(
-    State(app): State<App>,
-    context: Context,
-    caller: Caller,
-) -> Result<StatusCode, Problem> {
+pub(crate) async fn remove(State(app): State<App>, context: Context, caller: Caller) -> Result<StatusCode, Problem> {
     annotations::remove(&app.store, app.trainings.folder(), &caller, context.address, app.clock.now()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// What each institution has ready; counts, never images or series.
-pub(crate) async fn readiness(
-    State(app): State<App>,
-    Administrator(_): Administrator,
-) -> Result<Json<Value>, Problem> {
+pub(crate) async fn readiness(State(app): State<App>, Administrator(_): Administrator) -> Result<Json<Value>, Problem> {
     Ok(Json(json!({ "institutions": app.trainings.candidates().await? })))
 }

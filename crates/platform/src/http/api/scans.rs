@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::StatusCode;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::IntoResponse;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -14,8 +14,8 @@ use crate::data::Scan;
 use crate::data::examine::THUMBNAIL;
 use crate::http::context::Context;
 use crate::http::{App, Problem};
-use crate::store::annotations;
 use crate::store::StorageError;
+use crate::store::annotations;
 use crate::store::scans::{all_of_user, bytes_of_user};
 use crate::store::uploads::expected_of_user;
 

@@ -76,9 +76,9 @@ pub(crate) async fn geometry(
     let factors_zyx = preview_factors(grid.shape_zyx);
     let (user, series) = (caller.user_id, scan.series_uid.clone());
     let known = app.store.read(move |db| annotations::of_series(db, user, &series).map_err(StorageError::from)).await?;
-    let known = known.iter().map(|finding| {
-        json!({ "center_mm_xyz": finding.center_mm_xyz, "diameter_mm": finding.diameter_mm })
-    });
+    let known = known
+        .iter()
+        .map(|finding| json!({ "center_mm_xyz": finding.center_mm_xyz, "diameter_mm": finding.diameter_mm }));
     let mut document = json!(grid);
     document["annotations"] = known.collect();
     document["id"] = id.into();

@@ -48,9 +48,22 @@ pub(crate) struct Chosen {
 #[serde(tag = "state", rename_all = "lowercase")]
 enum Planned {
     /// Send the data from `offset` on to `/api/uploads/{upload}`.
-    Wanted { path: String, upload: String, data_path: String, bytes: u64, offset: u64 },
-    There { path: String, scan: i64, message: String },
-    Refused { path: String, message: String },
+    Wanted {
+        path: String,
+        upload: String,
+        data_path: String,
+        bytes: u64,
+        offset: u64,
+    },
+    There {
+        path: String,
+        scan: i64,
+        message: String,
+    },
+    Refused {
+        path: String,
+        message: String,
+    },
 }
 
 pub(crate) async fn plan(
@@ -104,11 +117,7 @@ fn shown(Progress { upload, offset, expires_at }: Progress, language: Language) 
     }
 }
 
-pub(crate) async fn list(
-    State(app): State<App>,
-    context: Context,
-    caller: Caller,
-) -> Result<Json<Value>, Problem> {
+pub(crate) async fn list(State(app): State<App>, context: Context, caller: Caller) -> Result<Json<Value>, Problem> {
     let uploads = app.uploads.list(&caller).await?.into_iter().map(|upload| shown(upload, context.language));
     Ok(Json(json!({ "uploads": uploads.collect::<Vec<_>>(), "most_bytes_at_once": MAX_PIECE })))
 }
@@ -148,7 +157,8 @@ pub(crate) async fn receive(
         bad(StatusCode::BAD_REQUEST, detail)
     };
     let offset = text(&UPLOAD_OFFSET).parse().map_err(|_| header("Upload-Offset", "0, 1, 2, …"))?;
-    let sum = Sum::parse(text(&UPLOAD_CHECKSUM)).ok_or_else(|| header("Upload-Checksum", "sha256 …, sha1 … (base64)"))?;
+    let sum =
+        Sum::parse(text(&UPLOAD_CHECKSUM)).ok_or_else(|| header("Upload-Checksum", "sha256 …, sha1 … (base64)"))?;
     let whole = match text(&REPR_DIGEST) {
         "" => None,
         digest => Some(repr_digest(digest).ok_or_else(|| header("Repr-Digest", "sha-256=:…: (base64)"))?),
@@ -156,9 +166,8 @@ pub(crate) async fn receive(
     let slot = app.uploads.open(&caller, &id, offset).await?;
     let missing = slot.missing();
     let piece = piece(body, missing, Duration::from_secs(app.server.request_seconds)).await?;
-    let (fits, piece) = tokio::task::spawn_blocking(move || (sum.fits(&piece), piece)).await.map_err(|_| {
-        Problem::internal()
-    })?;
+    let (fits, piece) =
+        tokio::task::spawn_blocking(move || (sum.fits(&piece), piece)).await.map_err(|_| Problem::internal())?;
     if !fits {
         let mismatch = StatusCode::from_u16(CHECKSUM_MISMATCH).unwrap_or(StatusCode::BAD_REQUEST);
         return Err(Problem::upload(mismatch, "checksum-mismatch", Message::UploadSum));
