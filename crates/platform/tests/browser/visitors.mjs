@@ -9,7 +9,7 @@ const modules = process.env.FEDNODULE_NODE_MODULES;
 const { chromium } = await import(pathToFileURL(join(modules, "playwright-core", "index.mjs")));
 const axe = readFileSync(join(modules, "axe-core", "axe.min.js"), "utf8");
 const problems = [];
-/** How the status of an answer begins that a walk wants. */
+/** How the status of an answer begins that a walk wants, or the browser's own word for a connection that is cut. */
 export const wanted = ["4"];
 
 /** The server's address, and what else the walk was given; the last one is the folder for screenshots. */
@@ -32,9 +32,10 @@ export async function visitor(size = WIDE, colorScheme = "light", more = {}) {
   page.on("pageerror", (error) => complain(`${page.url()}: ${error}`));
   page.on("console", (line) => {
     // What the server refuses on purpose, browsers report as a failure to load; the graphics driver talks to itself.
-    const refused = wanted.some((status) => line.text().startsWith(`Failed to load resource: the server responded with a status of ${status}`));
+    const refused = wanted.some((status) => /^\d/.test(status) && line.text().startsWith(`Failed to load resource: the server responded with a status of ${status}`));
+    const cut = wanted.some((word) => line.text().startsWith(`Failed to load resource: net::${word}`));
     const driver = line.text().includes("GL Driver Message");
-    if (["error", "warning"].includes(line.type()) && !refused && !driver) complain(`${page.url()}: ${line.text()}`);
+    if (["error", "warning"].includes(line.type()) && !refused && !cut && !driver) complain(`${page.url()}: ${line.text()}`);
   });
   page.on("request", (request) => expect(request.url().startsWith(`${base}/`), `asks elsewhere: ${request.url()}`));
   return page;

@@ -1,11 +1,11 @@
 //! The walks of `tests/browser` in Chromium.
 
-use std::env;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::{env, fs};
 
-use imaging::metaimage::Compression;
+use imaging::metaimage::{Compression, write};
 use imaging::{Geometry, Volume};
 
 use crate::mail::mail;
@@ -13,6 +13,7 @@ use crate::postgres::Postgres;
 use crate::scans::{put_inference, put_scan};
 use crate::server::{PASSWORD, SETUP_TOKEN, Server};
 use crate::smtp::{Smtp, tokens};
+use crate::uploads::volume;
 use crate::{peers, remote_users};
 
 /// Where `cargo xtask test` has put what the walks need.
@@ -70,6 +71,35 @@ async fn people_read_scans() {
         let arguments = ["city-first", PASSWORD, &scan.to_string(), found, running, empty, failed];
         walk(&server, "viewer.mjs", &arguments, "viewer").await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_bring_scans_in() {
+    if !can_walk() {
+        return;
+    }
+    let (server, mut administrator) = Server::with_administrator().await;
+    server.institution(&mut administrator, "city-first").await;
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let chest = chest();
+    write(&at("1.2.3.mhd"), &chest, Compression::None).unwrap();
+    for (name, seed) in [("1.2.4.mha", 1), ("1.2.5.mhd", 2), ("1.2.6.mhd", 3), ("张三.mhd", 4), ("1.2.7.mhd", 5)] {
+        write(&at(name), &volume(seed), Compression::None).unwrap();
+    }
+    fs::write(at("1.2.5.raw"), [0; 100]).unwrap();
+    fs::write(at("notes.txt"), "").unwrap();
+    let head = "seriesuid,coordX,coordY,coordZ,diameter_mm\n";
+    fs::write(at("wrong.csv"), format!("{head}1.2.3,left,0,0,5\n")).unwrap();
+    let rows = "1.2.3,56.2,86.3,-115.9,23.4\n1.2.3,-70.2,-15.2,-150.5,7.4\n1.2.4,0,-15,-296,3\n";
+    fs::write(at("annotations.csv"), format!("{head}{rows}")).unwrap();
+    let files = folder.path().to_str().unwrap();
+    walk(&server, "data.mjs", &["city-first", PASSWORD, "admin", files], "data").await;
+    let stored = server.config.storage.data.join("uploads/city-first_data");
+    let dataset = imaging::luna16::discover(&stored).unwrap();
+    assert_eq!(dataset.series.len(), 1, "{:?}", dataset.problems);
+    let (stored, sent) = (imaging::describe(&dataset.series[0].path).unwrap(), imaging::describe(&at("1.2.3.mhd")));
+    assert_eq!(stored, sent.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]
