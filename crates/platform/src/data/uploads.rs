@@ -93,7 +93,7 @@ impl From<rusqlite::Error> for DataError {
 /// What becomes of a header that somebody chose.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Outcome {
-    /// Bytes are wanted from `offset` on; 0 for a new upload.
+    /// Bytes are wanted from `offset` on: 0 for a new upload, all of them for one that is being checked.
     Wanted { upload: String, data_path: String, bytes: u64, offset: u64 },
     /// The series is there.
     There { scan: i64 },
@@ -458,6 +458,10 @@ impl Inner {
             let same = known.header_sha256 == header_sha256 && known.bytes == bytes && known.state != State::Refused;
             return Ok(if same {
                 let offset = self.stored(&known);
+                if known.state == State::Receiving && offset == bytes {
+                    table::set_state(db, &known.id, State::Checking, None)?;
+                    self.complete.notify_one();
+                }
                 Outcome::Wanted { upload: known.id, data_path, bytes, offset }
             } else {
                 Outcome::Refused(Message::PairUnfinished)

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::client::Client;
 use crate::postgres::Postgres;
 use crate::server::{PASSWORD, SETUP_TOKEN, config};
+use crate::uploads;
 
 const DATA: &str = "PLATFORM_TEST_SERVER_DATA";
 const DATABASE: &str = "PLATFORM_TEST_SERVER_DATABASE";
@@ -215,6 +216,97 @@ fn a_killed_server_goes_on_with_its_training() {
             assert_eq!(ours["training_loss"], theirs["training_loss"]);
         }
         server.kill();
+    }
+}
+
+/// Whatever was acknowledged of an upload is there, and every scan is complete or not there.
+#[test]
+fn a_killed_server_keeps_what_arrived() {
+    const TEST: &str = "kill::a_killed_server_keeps_what_arrived";
+    if let Some(data) = std::env::var_os(DATA) {
+        return serve(Path::new(&data));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let files = |number: i16| {
+        let at = folder.path().join(format!("files-{number}"));
+        fs::create_dir_all(&at).unwrap();
+        uploads::files(&at, &format!("1.2.{number}.mhd"), number, imaging::metaimage::Compression::None)
+    };
+    let mut signed_in = None;
+    let sent: Vec<Arc<AtomicUsize>> = (0..8).map(|_| Arc::default()).collect();
+    for life in 0..6_u64 {
+        let mut server = Killed::start(TEST, &data, None);
+        let client = &mut server.client;
+        let pieces = Arc::new(AtomicUsize::new(0));
+        let tasks = runtime.block_on(async {
+            if life == 0 {
+                let body = json!({ "token": SETUP_TOKEN, "username": "admin", "institution": "牵头单位", "password": PASSWORD });
+                client.post("/api/setup", body).await.expect(201);
+                client.sign_in("admin", PASSWORD).await.expect(201);
+                signed_in = Some((client.cookies.clone(), client.csrf.clone()));
+            }
+            (client.cookies, client.csrf) = signed_in.clone().unwrap();
+            let send = |(number, sent): (i16, &Arc<AtomicUsize>)| {
+                let (client, sent, pieces, paths) = (client.clone(), Arc::clone(sent), Arc::clone(&pieces), files(number));
+                tokio::spawn(send_until_gone(client, paths, sent, pieces))
+            };
+            (0..).zip(&sent).map(send).collect::<Vec<_>>()
+        });
+        let last = life == 5;
+        while !last && pieces.load(Ordering::SeqCst) < 20 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if last {
+            for task in tasks {
+                runtime.block_on(task).unwrap();
+            }
+            for number in 0..8_i16 {
+                let uid = format!("1.2.{number}");
+                let scan = runtime.block_on(uploads::scan_of(client, &uid));
+                let about = imaging::describe(&files(number)[0]).unwrap();
+                assert_eq!(scan["hu_min"], about.hu_min);
+                let home = data.join("uploads/admin_data");
+                let stored = imaging::luna16::discover(&home).unwrap();
+                assert!(stored.problems.is_empty(), "{:?}", stored.problems);
+                let stored = stored.series.iter().find(|series| series.series_uid == uid).unwrap();
+                assert_eq!(imaging::describe(&stored.path).unwrap(), about);
+            }
+            assert_eq!(fs::read_dir(data.join("incoming")).unwrap().count(), 0);
+            server.kill();
+            continue;
+        }
+        std::thread::sleep(Duration::from_millis(3 * life));
+        server.kill();
+        for task in tasks {
+            runtime.block_on(task).unwrap();
+        }
+    }
+}
+
+/// Sends a scan in small pieces until it or the server is at its end; `sent` is what was acknowledged in all lives.
+async fn send_until_gone(mut client: Client, paths: Vec<PathBuf>, sent: Arc<AtomicUsize>, pieces: Arc<AtomicUsize>) {
+    let Ok(planned) = client.try_send("POST", "/api/uploads", Some(uploads::offered(&paths).to_string())).await else {
+        return;
+    };
+    let planned = planned.expect(200).json()["scans"][0].clone();
+    if planned["state"] == "there" {
+        return;
+    }
+    let content = fs::read(&paths[1]).unwrap();
+    let mut offset = planned["offset"].as_u64().unwrap() as usize;
+    assert!(offset >= sent.load(Ordering::SeqCst), "{offset} bytes are left of {sent:?}: {planned}");
+    let id = planned["upload"].as_str().unwrap();
+    while offset < content.len() {
+        let end = content.len().min(offset + 200);
+        match uploads::try_patch(&mut client, id, offset as u64, &content[offset..end], &[]).await {
+            Ok(answer) => drop(answer.expect(204)),
+            Err(_) => return,
+        }
+        offset = end;
+        sent.store(offset, Ordering::SeqCst);
+        pieces.fetch_add(1, Ordering::SeqCst);
     }
 }
 

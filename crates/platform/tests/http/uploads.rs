@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::client::{Answer, Client};
+use crate::peers;
 use crate::server::Server;
 
 /// A scan that is no other one's.
@@ -369,4 +370,29 @@ async fn many_send_at_the_same_time() {
     for institution in ready["institutions"].as_array().unwrap() {
         assert_eq!((institution["complete"].clone(), institution["incomplete"].clone()), (json!(4), json!(0)));
     }
+}
+
+/// The client that everybody else uses (tus-js-client), stopped once in the middle.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ordinary_tus_client_sends_and_resumes() {
+    let Some(_) = peers::named("an ordinary tus client", "FEDNODULE_NODE_MODULES") else { return };
+    let (server, mut administrator) = Server::with_administrator().await;
+    let mut hospital = server.institution(&mut administrator, "city-first").await;
+    let folder = tempfile::tempdir().unwrap();
+    let paths = files(folder.path(), "1.2.3.mhd", 0, Compression::None);
+    let planned = plan(&mut hospital, &paths).await;
+    let id = planned["upload"].as_str().unwrap().to_owned();
+    let cookies: Vec<String> = hospital.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let csrf = hospital.csrf.clone().unwrap();
+    for (stop, said) in [("4000", "stopped at 4096 of 5760"), ("0", "done")] {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/tus.mjs");
+        let mut client = std::process::Command::new("node");
+        client.arg(script).arg(format!("http://{}", server.address)).arg(cookies.join("; "));
+        client.args([&csrf, &id]).arg(&paths[1]).arg(stop);
+        let ended = tokio::task::spawn_blocking(move || client.output()).await.unwrap().unwrap();
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+        assert!(String::from_utf8_lossy(&ended.stdout).contains(said), "{ended:?}");
+    }
+    let scan = scan_of(&mut hospital, "1.2.3").await;
+    assert_eq!(scan["hu_min"], -1000);
 }

@@ -77,7 +77,8 @@ async function choose(files) {
   }
   await ask();
   const byPath = new Map(wanted.map(({ path, file }) => [path, file]));
-  for (const scan of results.scans.filter(({ state }) => state === "wanted")) enqueue(scan.upload, byPath.get(scan.data_path));
+  const missing = ({ state, offset, bytes }) => state === "wanted" && offset < bytes;
+  for (const scan of results.scans.filter(missing)) enqueue(scan.upload, byPath.get(scan.data_path));
   showPairing(results);
   await refreshUploads();
 }
