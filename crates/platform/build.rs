@@ -8,8 +8,9 @@ use std::{env, fs};
 /// What npm goes by.
 const WANTED: [&str; 2] = ["package.json", "package-lock.json"];
 /// What pages use of it.
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "chart.js/dist/chart.umd.js",
+    "socket.io-client/dist/socket.io.esm.min.js",
     "@noble/hashes/sha2.js",
     "@noble/hashes/_md.js",
     "@noble/hashes/_u64.js",
@@ -18,7 +19,7 @@ const FILES: [&str; 5] = [
 
 /// The name of such a file among the pages' own.
 fn name(file: &str) -> String {
-    file.rsplit('/').next().unwrap_or_default().replace("chart.umd", "chart")
+    file.rsplit('/').next().unwrap_or_default().replace("chart.umd", "chart").replace("io.esm.min", "io")
 }
 
 fn main() {

@@ -1,13 +1,13 @@
 //! Taking connections: each gets a limited time to say what it wants, and all of them end when the server does.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::Duration;
 
 use axum::extract::ConnectInfo;
 use axum::{Extension, Router};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -21,11 +21,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers until `shutdown` is asked for, then lets requests under way end in their time. Whether all of them did.
 pub(crate) async fn answer(listener: TcpListener, router: &Router, shutdown: &Shutdown, settings: &Server) -> bool {
-    // Guessing the version would wait for the first bytes without a limit.
-    let mut http = Builder::new(TokioExecutor::new()).http1_only();
+    // One version only: guessing it would wait for the first bytes without a limit.
+    let mut http = http1::Builder::new();
     // Also a connection that is kept open between requests is closed after this time.
-    http.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(settings.request_seconds));
-    let graceful = GracefulShutdown::new();
+    http.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(settings.request_seconds));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -45,14 +44,23 @@ pub(crate) async fn answer(listener: TcpListener, router: &Router, shutdown: &Sh
         // Answers are small: waiting for more to send would only delay them.
         stream.set_nodelay(true).ok();
         let service = TowerToHyperService::new(router.clone().layer(Extension(ConnectInfo(peer))));
-        let connection = http.serve_connection(TokioIo::new(stream), service).into_owned();
-        let connection = graceful.watch(connection);
-        // What goes wrong on a connection, such as its end in the middle, is the other side's business.
-        connections.spawn(async move { connection.await.ok() });
+        let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
+        let shutdown = shutdown.clone();
+        connections.spawn(async move {
+            let mut connection = pin!(connection);
+            tokio::select! {
+                // What goes wrong on a connection, such as its end in the middle, is the other side's business.
+                _ = connection.as_mut() => return,
+                () = shutdown.wait() => {}
+            }
+            connection.as_mut().graceful_shutdown();
+            connection.await.ok();
+        });
     }
     drop(listener);
     let drain = Duration::from_secs(settings.drain_seconds);
-    let drained = timeout(drain, graceful.shutdown()).await.is_ok();
+    let ended = async { while connections.join_next().await.is_some() {} };
+    let drained = timeout(drain, ended).await.is_ok();
     // Whoever is left would keep the database open.
     connections.shutdown().await;
     drained

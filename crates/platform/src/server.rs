@@ -145,7 +145,9 @@ pub async fn serve_by_clock(
     let inferences = Inferences::start(Arc::clone(&store), clock.clone(), live.clone(), folder, &jobs).await?;
     let folder = config.storage.data.clone();
     let uploads = Uploads::start(Arc::clone(&store), clock.clone(), folder, config.uploads.clone()).await?;
+    let sockets = http::Sockets::new(&store);
     let app = App::new(Inner {
+        sockets,
         accounts,
         live,
         inferences,
@@ -173,7 +175,8 @@ pub async fn serve_by_clock(
     // They end with the server: whatever they are at is taken up again at the next start.
     let mut keepers = JoinSet::new();
     let (of_users, of_mails) = (app.clone(), app.clone());
-    let uploads = app.uploads.clone();
+    let (uploads, of_sockets) = (app.uploads.clone(), app.clone());
+    keepers.spawn(async move { http::Sockets::keep(&of_sockets).await });
     keepers.spawn(async move { uploads.keep().await });
     keepers.spawn(async move { of_users.accounts.keep_users().await });
     keepers.spawn(async move {
@@ -185,7 +188,13 @@ pub async fn serve_by_clock(
         shutdown.wait().await;
         jobs.close(Duration::from_secs(config.server.drain_seconds)).await
     };
-    let (drained, suspended) = tokio::join!(listener::answer(listener, &router, shutdown, &config.server), suspended);
+    // A connection that stays open would keep its request under way.
+    let sockets_closed = async {
+        shutdown.wait().await;
+        app.sockets.close().await;
+    };
+    let (drained, suspended, ()) =
+        tokio::join!(listener::answer(listener, &router, shutdown, &config.server), suspended, sockets_closed);
     keepers.shutdown().await;
     if !drained {
         tracing::warn!("some requests did not end in time and were given up");

@@ -8,6 +8,7 @@ use crate::catalog::Language;
 use crate::clock::Moment;
 use crate::store::audit::{Action, Event, append};
 use crate::store::mails::{self, Kind, To};
+use crate::store::sessions::Session;
 use crate::store::users::User;
 use crate::store::{sessions, users};
 use crate::token::Token;
@@ -106,6 +107,23 @@ impl Accounts {
     /// Whose session a token is, if it is still good and its user may still use it.
     pub(crate) async fn authenticate(&self, token: Token) -> Result<Option<Caller>, AccountError> {
         let now = self.clock.now();
+        let Some((user, session)) = self.session(&token, now).await? else { return Ok(None) };
+        if session.seen_at < now.minus_minutes(SEEN_EVERY_MINUTES) {
+            let hash = token.hash();
+            self.store.write(now, move |db| sessions::seen(db, &hash, now).map_err(AccountError::from)).await?;
+        }
+        let User { id, username, institution, role, .. } = user;
+        Ok(Some(Caller { user_id: id, username, institution, role, token, since: session.created_at }))
+    }
+
+    /// Whether a session still holds for what it held when it was found out. Nobody counts as active by that: a page
+    /// that is left open does not keep its session.
+    pub(crate) async fn still_holds(&self, caller: &Caller) -> Result<bool, AccountError> {
+        let found = self.session(&caller.token, self.clock.now()).await?;
+        Ok(found.is_some_and(|(user, _)| (user.id, user.role) == (caller.user_id, caller.role)))
+    }
+
+    async fn session(&self, token: &Token, now: Moment) -> Result<Option<(User, Session)>, AccountError> {
         let (idle, absolute) = self.session_limits(now);
         let hash = token.hash();
         let found = self.store.read(move |db: &Connection| {
@@ -114,12 +132,7 @@ impl Accounts {
             let user = if is_good { users::by_id(db, session.user_id)? } else { None };
             Ok::<_, AccountError>(user.filter(|user| user.status == Status::Active).map(|user| (user, session)))
         });
-        let Some((user, session)) = found.await? else { return Ok(None) };
-        if session.seen_at < now.minus_minutes(SEEN_EVERY_MINUTES) {
-            self.store.write(now, move |db| sessions::seen(db, &hash, now).map_err(AccountError::from)).await?;
-        }
-        let User { id, username, institution, role, .. } = user;
-        Ok(Some(Caller { user_id: id, username, institution, role, token, since: session.created_at }))
+        found.await
     }
 
     /// Sessions last seen before the first moment, or opened before the second, have ended.

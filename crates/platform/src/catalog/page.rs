@@ -38,6 +38,8 @@ const TEXTS: &[Text] = &[
     ("navigation", "主导航", "Main"),
     ("overview", "总览", "Overview"),
     ("users", "用户", "Users"),
+    ("js.presence.online", "在线 · {count} 个页面", "On-line, {count} pages"),
+    ("js.presence.offline", "离线", "Off-line"),
     ("audit", "审计", "Audit"),
     ("account", "账户", "Account"),
     ("settings", "设置", "Settings"),

@@ -22,7 +22,10 @@ pub(super) async fn guard(
     next: Next,
 ) -> Result<Response, Problem> {
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
-    if changes && !is_own_origin(request.headers(), &app.server) {
+    let is_own = is_own_origin(request.headers(), &app.server);
+    // Browsers tell where a socket's page comes from; other programs tell nothing, and nobody else has their cookie.
+    let is_program = route.is_socket() && !request.headers().contains_key(ORIGIN);
+    if (changes || route.is_socket()) && !is_own && !is_program {
         return Err(Problem::origin());
     }
     let token = cookie(request.headers(), cookie_name(&app.server)).and_then(Token::presented);
@@ -40,7 +43,11 @@ pub(super) async fn guard(
     }
     if let Some(caller) = caller {
         // What anyone may do is no more dangerous with a session than without.
-        if changes && route.access != Access::Anyone && !has_csrf_token(request.headers(), &caller) {
+        if changes
+            && route.access != Access::Anyone
+            && !route.is_socket()
+            && !has_csrf_token(request.headers(), &caller)
+        {
             return Err(Problem::csrf());
         }
         request.extensions_mut().insert(caller);

@@ -12,6 +12,7 @@ mod outside;
 mod pages;
 mod problem;
 pub(crate) mod routes;
+mod sockets;
 mod templates;
 
 use std::ops::Deref;
@@ -39,6 +40,7 @@ use crate::store::Store;
 use crate::training::Trainings;
 use crate::users::Users;
 use problem::Problem;
+pub(crate) use sockets::Sockets;
 pub(crate) use templates::Templates;
 
 /// The largest body of a request; everything that is sent so far is a small form.
@@ -54,6 +56,7 @@ pub(crate) struct Inner {
     pub(crate) settings: Vec<Setting>,
     pub(crate) store: Arc<Store>,
     pub(crate) live: Live,
+    pub(crate) sockets: Sockets,
     pub(crate) clock: Clock,
     pub(crate) server: Server,
     /// The least score of a password.

@@ -13,7 +13,8 @@ use axum::response::{IntoResponse, Response};
 use tokio::time::timeout;
 
 use super::context::Context;
-use super::{App, Problem};
+use super::routes::is_for_programs;
+use super::{App, Problem, sockets};
 
 /// Everything comes from this server, scripts and styles from files only, and no other page may frame ours.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; \
@@ -64,11 +65,14 @@ pub(super) async fn safety_headers(request: Request, next: Next) -> Response {
 
 /// Puts problems into words: JSON for the API, a page for people.
 pub(super) async fn in_words(State(app): State<App>, request: Request, next: Next) -> Response {
-    let is_api = request.uri().path().starts_with("/api/");
+    let is_api = is_for_programs(request.uri().path());
+    let is_socket = request.uri().path() == sockets::PATH;
     let language = request.extensions().get::<Context>().map(|context| context.language).unwrap_or_default();
     let mut response = next.run(request).await;
     let problem = match response.extensions_mut().remove::<Problem>() {
         Some(problem) => problem,
+        // What a transport refuses, its clients understand.
+        None if is_socket => return response,
         // What the framework refuses by itself, such as a path that is no text.
         None if response.status().is_client_error() => Problem::unreadable(response.status()),
         None => return response,
@@ -85,9 +89,9 @@ pub(super) async fn in_words(State(app): State<App>, request: Request, next: Nex
 }
 
 /// Gives a request up that takes too long. What it has begun on the disk ends in its own time. Pieces of uploads are watched
-/// by their handler: a slow line is not a fault.
+/// by their handler: a slow line is not a fault. And a socket's transport waits until something happens.
 pub(super) async fn within_time(limit: Duration, request: Request, next: Next) -> Response {
-    if request.method() == Method::PATCH {
+    if request.method() == Method::PATCH || request.uri().path() == sockets::PATH {
         return next.run(request).await;
     }
     timeout(limit, next.run(request)).await.unwrap_or_else(|_| Problem::timeout().into_response())

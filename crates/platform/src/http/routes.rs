@@ -3,7 +3,7 @@
 
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
 
-use super::{App, api, assets, pages};
+use super::{App, api, assets, pages, sockets};
 
 /// Who may use a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +34,18 @@ impl Route {
 
     /// Whether it answers with a page for people; the others speak JSON.
     pub fn is_page(&self) -> bool {
-        !self.path.starts_with("/api/")
+        !is_for_programs(self.path)
     }
+
+    /// Whether it carries Socket.IO, whose clients know no header of ours: the guard asks them for less.
+    pub fn is_socket(&self) -> bool {
+        self.path == sockets::PATH
+    }
+}
+
+/// Whether what lies at this path speaks to programs.
+pub(super) fn is_for_programs(path: &str) -> bool {
+    path.starts_with("/api/") || path.starts_with(sockets::PATH)
 }
 
 macro_rules! routes {
@@ -116,6 +126,9 @@ routes! {
     Server post "/api/accounts/{username}/enable" api::accounts::enable;
     Server post "/api/accounts/{username}/role" api::accounts::set_role;
     Server post "/api/accounts/{username}/reset-link" api::accounts::issue_reset;
+    SignedIn get "/socket.io/" sockets::serve;
+    SignedIn post "/socket.io/" sockets::serve;
+    Server get "/api/presence" api::system::presence;
     SignedIn get "/api/events" api::events::list;
     Server get "/api/audit" api::audit::list;
     Server get "/api/audit/verification" api::audit::verify;

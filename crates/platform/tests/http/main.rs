@@ -28,5 +28,6 @@ mod sessions;
 mod settings;
 mod slices;
 mod smtp;
+mod sockets;
 mod trainings;
 mod uploads;

@@ -15,11 +15,11 @@ use crate::accounts::Caller;
 use crate::http::context::Context;
 use crate::http::{App, Problem};
 use crate::live::Delivery;
-use crate::store::StorageError;
 use crate::store::events::{Event, bounds, since};
+use crate::store::{StorageError, Store};
 
 /// The most events of one answer.
-const LIMIT: i64 = 500;
+pub(in crate::http) const LIMIT: u32 = 500;
 /// The longest wait for something to happen, in seconds: less than a stopping server waits for requests.
 const WAIT_SECONDS: i64 = 5;
 
@@ -51,14 +51,14 @@ pub(crate) async fn list(
     Query(asked): Query<Since>,
 ) -> Result<Json<Events>, Problem> {
     let last = number(asked.since.as_deref(), "since", 0, 0..=i64::MAX, context.language)?;
-    let limit = number(asked.limit.as_deref(), "limit", LIMIT, 1..=LIMIT, context.language)?;
+    let limit = number(asked.limit.as_deref(), "limit", LIMIT.into(), 1..=LIMIT.into(), context.language)?;
     let limit = u32::try_from(limit).unwrap_or_default();
     let wait = number(asked.wait.as_deref(), "wait", 0, 0..=WAIT_SECONDS, context.language)?;
     let end = Instant::now() + Duration::from_secs(wait.unsigned_abs());
     // From before the reading, so that nothing falls between both.
     let mut heard = app.live.listen();
     loop {
-        let answer = read(&app, caller.clone(), last, limit).await?;
+        let answer = read(&app.store, caller.clone(), last, limit).await?;
         if !answer.events.is_empty() || answer.gap || !something(&mut heard, &caller, end).await {
             return Ok(Json(answer));
         }
@@ -82,8 +82,14 @@ async fn something(heard: &mut Receiver<Arc<Delivery>>, caller: &Caller, end: In
     }
 }
 
-async fn read(app: &App, caller: Caller, last: i64, limit: u32) -> Result<Events, Problem> {
-    let read = app.store.read(move |db| {
+/// What the caller may hear of that happened after `last`.
+pub(in crate::http) async fn read(
+    store: &Arc<Store>,
+    caller: Caller,
+    last: i64,
+    limit: u32,
+) -> Result<Events, Problem> {
+    let read = store.read(move |db| {
         let (oldest, newest) = bounds(db)?;
         let mut events = since(db, &caller, last, limit + 1)?;
         let more = events.len() > limit as usize;

@@ -112,3 +112,8 @@ pub(in crate::http) async fn system(app: &App, language: Language) -> Result<Sys
     });
     Ok(read.await?)
 }
+
+/// Who has a page open now.
+pub(crate) async fn presence(State(app): State<App>, Administrator(_): Administrator) -> Json<serde_json::Value> {
+    Json(serde_json::json!({ "online": app.sockets.online() }))
+}
