@@ -19,6 +19,7 @@ use crate::inference::Inferences;
 use crate::jobs::Jobs;
 use crate::listener;
 use crate::live::Live;
+use crate::machine::Watch;
 use crate::mail::{Post, Rules, Sender};
 use crate::store::{StorageError, Store};
 use crate::training::Trainings;
@@ -148,6 +149,7 @@ pub async fn serve_by_clock(
     let sockets = http::Sockets::new(&store);
     let app = App::new(Inner {
         sockets,
+        machine: Watch::new(config.storage.data.clone()),
         accounts,
         live,
         inferences,

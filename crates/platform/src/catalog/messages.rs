@@ -306,6 +306,7 @@ messages! {
     BodyField { what }: "字段不符：{what}" / "the fields do not fit: {what}";
     QueryDetail { parameter, expected }: "参数 {parameter} 须为{expected}" / "Parameter {parameter} must be {expected}";
     ExpectedNumber { from, to }: " {from} 到 {to} 的整数" / "a whole number from {from} to {to}";
+    ExpectedWord { words }: "以下之一：{words}" / "one of {words}";
     ExpectedDecimal { from, to }: " {from} 到 {to} 的数" / "a number from {from} to {to}";
     ExpectedPoint: " x,y,z（毫米）" / "x,y,z in millimetres";
     ExpectedMarks { most }: "编号:x,y,z,直径（毫米），以分号分隔，最多 {most} 个"

@@ -45,6 +45,8 @@ const ASSETS: &[(&str, &str, &[u8])] = &[
     ("trainings.css", "text/css; charset=utf-8", include_bytes!("../../web/assets/trainings.css")),
     ("data.css", "text/css; charset=utf-8", include_bytes!("../../web/assets/data.css")),
     ("data.js", SCRIPT, include_bytes!("../../web/assets/data.js")),
+    ("logs.js", SCRIPT, include_bytes!("../../web/assets/logs.js")),
+    ("system.js", SCRIPT, include_bytes!("../../web/assets/system.js")),
     ("presence.js", SCRIPT, include_bytes!("../../web/assets/presence.js")),
     ("upload.js", SCRIPT, include_bytes!("../../web/assets/upload.js")),
     ("hasher.js", SCRIPT, include_bytes!("../../web/assets/hasher.js")),

@@ -35,6 +35,7 @@ use crate::data::uploads::Uploads;
 use crate::inference::Inferences;
 use crate::jobs::Jobs;
 use crate::live::Live;
+use crate::machine::Watch;
 use crate::mail::Post;
 use crate::store::Store;
 use crate::training::Trainings;
@@ -57,6 +58,7 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<Store>,
     pub(crate) live: Live,
     pub(crate) sockets: Sockets,
+    pub(crate) machine: Watch,
     pub(crate) clock: Clock,
     pub(crate) server: Server,
     /// The least score of a password.

@@ -28,7 +28,12 @@ pub(super) async fn log(request: Request, next: Next) -> Response {
     let path = matched.as_ref().map_or("(unknown)", MatchedPath::as_str);
     let response = next.run(request).await;
     let (status, ms) = (response.status().as_u16(), start.elapsed().as_secs_f64() * 1e3);
-    tracing::info!(%method, path, status, ms = format_args!("{ms:.1}"), "request");
+    // Pages ask for these all the time.
+    if ["/api/events", "/api/logs", sockets::PATH].contains(&path) && status < 400 {
+        tracing::debug!(%method, path, status, ms = format_args!("{ms:.1}"), "request");
+    } else {
+        tracing::info!(%method, path, status, ms = format_args!("{ms:.1}"), "request");
+    }
     response
 }
 

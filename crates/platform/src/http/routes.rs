@@ -88,6 +88,7 @@ routes! {
     Server get "/users" pages::users;
     Server get "/audit" pages::audit;
     Server get "/settings" pages::settings;
+    Server get "/logs" pages::logs;
     SignedIn get "/data" pages::data;
     SignedIn get "/scans/{id}" pages::scan;
     SignedIn get "/inferences/{id}" pages::inference;
@@ -128,6 +129,7 @@ routes! {
     Server post "/api/accounts/{username}/reset-link" api::accounts::issue_reset;
     SignedIn get "/socket.io/" sockets::serve;
     SignedIn post "/socket.io/" sockets::serve;
+    Server get "/api/logs" api::logs::list;
     Server get "/api/presence" api::system::presence;
     SignedIn get "/api/events" api::events::list;
     Server get "/api/audit" api::audit::list;

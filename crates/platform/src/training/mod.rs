@@ -24,6 +24,7 @@ use crate::accounts::Invalid;
 use crate::clock::{Clock, Moment};
 use crate::jobs::{Jobs, Lane};
 use crate::live::Live;
+use crate::logs;
 use crate::store::events::{self, Audience};
 use crate::store::names::stored_by_name;
 use crate::store::trainings::{self, Site, State};
@@ -150,6 +151,7 @@ fn note(
             events::append(db, now, Audience::User(known.user_id), "training.changed", &payload)?;
         }
     }
+    tracing::info!(target: logs::TRAINING, training = id, site, %detail, "{kind}");
     Ok(trainings::add_entry(db, id, kind, site, detail, now)?)
 }
 

@@ -88,6 +88,20 @@ expect(/2\s+0\s+2\s+3/.test(row), `readiness says ${row}`);
 await look(admin, "readiness");
 expect((await admin.locator(".thumbnail").count()) === 0, "an administrator sees somebody's image");
 
+await admin.goto(`${base}/users`);
+await admin.waitForSelector(`[data-online="${username}"] .chip.good`);
+await look(admin, "presence");
+await admin.goto(`${base}/`);
+await admin.waitForFunction(() => /\d+% · \d+ 核/.test(document.querySelector("[data-machine=cpu]").textContent));
+await look(admin, "overview");
+await admin.goto(`${base}/logs`);
+await admin.waitForSelector("#lines li");
+await admin.selectOption("[name=level]", "warn");
+await admin.waitForFunction(() => document.querySelectorAll("#lines li").length === 1);
+await admin.selectOption("[name=level]", "");
+await admin.waitForFunction(() => document.querySelectorAll("#lines li").length === 3);
+await look(admin, "logs");
+
 // Marking, and the viewer with what is known.
 await page.click("#scans tr:has-text('1.2.3') a.mono");
 await page.waitForURL("**/scans/*");

@@ -33,7 +33,7 @@ export async function visitor(size = WIDE, colorScheme = "light", more = {}) {
   page.on("console", (line) => {
     // What the server refuses on purpose, browsers report as a failure to load; the graphics driver talks to itself.
     const refused = wanted.some((status) => /^\d/.test(status) && line.text().startsWith(`Failed to load resource: the server responded with a status of ${status}`));
-    const cut = wanted.some((word) => line.text().startsWith(`Failed to load resource: net::${word}`));
+    const cut = wanted.some((word) => line.text().includes(`net::${word}`));
     const driver = line.text().includes("GL Driver Message");
     if (["error", "warning"].includes(line.type()) && !refused && !cut && !driver) complain(`${page.url()}: ${line.text()}`);
   });

@@ -93,6 +93,15 @@ async fn people_bring_scans_in() {
     fs::write(at("wrong.csv"), format!("{head}1.2.3,left,0,0,5\n")).unwrap();
     let rows = "1.2.3,56.2,86.3,-115.9,23.4\n1.2.3,-70.2,-15.2,-150.5,7.4\n1.2.4,0,-15,-296,3\n";
     fs::write(at("annotations.csv"), format!("{head}{rows}")).unwrap();
+    let logs = server.config.storage.data.join("logs");
+    fs::create_dir_all(&logs).unwrap();
+    let request = |time: &str| {
+        format!(
+            "2026-11-26T01:02:{time}Z  INFO platform::http::outside: request method=GET path=\"/data\" status=200 ms=1.2\n"
+        )
+    };
+    let warning = "2026-11-26T01:02:04.1Z  WARN platform::jobs::process: a worker did not stop in time and is killed\n";
+    fs::write(logs.join("server.2026-11-26.log"), request("03.1") + warning + &request("05.7")).unwrap();
     let files = folder.path().to_str().unwrap();
     walk(&server, "data.mjs", &["city-first", PASSWORD, "admin", files], "data").await;
     let stored = server.config.storage.data.join("uploads/city-first_data");

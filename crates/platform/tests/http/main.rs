@@ -15,6 +15,7 @@ mod events;
 mod inferences;
 mod kill;
 mod limits;
+mod logs;
 mod mail;
 mod pages;
 mod peers;

@@ -4,10 +4,16 @@ the transport."""
 import json
 import sys
 
+import requests
 import socketio
 
-base, cookie, transport = sys.argv[1:]
-client = socketio.Client(reconnection=False)
+base, cookies, transport = sys.argv[1:]
+# As after a log-in with the same session: every request of a transport carries its cookie.
+session = requests.Session()
+for cookie in cookies.split("; "):
+    if cookie:
+        session.cookies.set(*cookie.split("=", 1))
+client = socketio.Client(reconnection=False, http_session=session)
 
 
 def say(*words):
@@ -34,7 +40,7 @@ def disconnect(reason):
 
 
 try:
-    client.connect(base, headers={"Cookie": cookie}, transports=[transport], wait_timeout=15)
+    client.connect(base, transports=[transport], wait_timeout=15)
 except socketio.exceptions.ConnectionError as error:
     say("refused", error)
     sys.exit()

@@ -5,6 +5,7 @@ pub(super) mod annotations;
 pub(super) mod audit;
 pub(super) mod events;
 pub(super) mod inferences;
+pub(super) mod logs;
 pub(super) mod models;
 pub(super) mod scans;
 pub(super) mod session;

@@ -10,6 +10,7 @@ use crate::accounts::{Role, Status};
 use crate::catalog::Language;
 use crate::http::context::{Administrator, Context};
 use crate::http::{App, Problem};
+use crate::machine::Machine;
 use crate::store::{StorageError, audit, mails, sessions, users};
 use crate::users::Phase;
 
@@ -34,6 +35,7 @@ pub(crate) struct System {
     present: i64,
     pub(in crate::http) users_database: UsersDatabase,
     pub(in crate::http) mail: Mail,
+    machine: Machine,
     /// When an edited users' file was last kept aside, if not long ago.
     users_file_kept_aside_at: Option<String>,
 }
@@ -87,6 +89,8 @@ pub(in crate::http) async fn system(app: &App, language: Language) -> Result<Sys
     let on = app.post.is_some();
     let (started_at, database_bytes) = (app.started.to_string(), app.store.size_bytes());
     let slices_bytes = app.slices.memory_bytes();
+    let looking = app.clone();
+    let machine = tokio::task::spawn_blocking(move || looking.machine.look()).await.map_err(|_| Problem::internal())?;
     let now = app.clock.now();
     let (present_since, noticed_since) = (now.minus_minutes(PRESENT_MINUTES), now.minus_minutes(NOTICE_MINUTES));
     let read = app.store.read(move |db| {
@@ -103,6 +107,7 @@ pub(in crate::http) async fn system(app: &App, language: Language) -> Result<Sys
             pending: count(Role::Client, Status::Pending)?,
             disabled: count(Role::Client, Status::Disabled)? + count(Role::Server, Status::Disabled)?,
             users_database,
+            machine,
             mail: Mail { on, waiting, retried, trouble },
             present: sessions::users_since(db, present_since)?,
             users_file_kept_aside_at: audit::latest_of(db, None, audit::Action::UsersFileKeptAside)?
@@ -114,6 +119,6 @@ pub(in crate::http) async fn system(app: &App, language: Language) -> Result<Sys
 }
 
 /// Who has a page open now.
-pub(crate) async fn presence(State(app): State<App>, Administrator(_): Administrator) -> Json<serde_json::Value> {
-    Json(serde_json::json!({ "online": app.sockets.online() }))
+pub(crate) async fn presence(State(app): State<App>, Administrator(_): Administrator) -> Json<Value> {
+    Json(json!({ "online": app.sockets.online() }))
 }

@@ -168,6 +168,14 @@ pub(crate) async fn data(State(app): State<App>, context: Context, caller: Calle
     inside(&app, "data.html", "/data", context, &caller, context! {})
 }
 
+pub(crate) async fn logs(
+    State(app): State<App>,
+    context: Context,
+    Administrator(caller): Administrator,
+) -> Result<Html<String>, Problem> {
+    inside(&app, "logs.html", "/logs", context, &caller, context! {})
+}
+
 /// The viewer on a scan.
 pub(crate) async fn scan(
     State(app): State<App>,
