@@ -8,6 +8,7 @@ mod assets;
 mod checklist;
 mod context;
 mod guard;
+pub(crate) mod openapi;
 mod outside;
 mod pages;
 mod problem;

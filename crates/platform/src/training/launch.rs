@@ -1,6 +1,7 @@
 //! What an administrator enters to start a training, checked as a whole: all problems are told at once.
 
 use federation::{Algorithm, SessionConfig};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Number, Value};
 
@@ -12,25 +13,47 @@ pub(crate) const NETWORKS: [&str; 6] = ["xxs", "xs", "s", "m", "l", "classic"];
 pub(crate) const ALGORITHMS: [&str; 4] = ["FedAvg", "FedProx", "FedAvgM", "FedAdam"];
 /// Characters of a note or a reason.
 const MAX_TEXT: usize = 500;
+/// What a browser's number holds exactly.
+const MAX_SEED: u64 = (1 << 53) - 1;
 
 /// The form, not yet looked at. A missing value takes its default; a value of the wrong type is told of like any other
 /// wrong value.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Launch")]
 pub(crate) struct Entered {
+    #[schemars(with = "Option<u32>", range(min = 1, max = 20))]
     rounds: Value,
+    #[schemars(with = "Option<u32>", range(min = 1, max = 10))]
     local_epochs: Value,
+    #[schemars(with = "Option<u32>", range(min = 1, max = 100_000))]
     patches_per_epoch: Value,
+    #[schemars(with = "Option<f64>", extend("exclusiveMinimum" = 0, "maximum" = 1))]
     learning_rate: Value,
+    #[schemars(with = "Option<u32>", range(min = 1, max = 64))]
     batch_size: Value,
+    #[schemars(with = "Option<u32>", range(min = 32, max = 160), extend("multipleOf" = 16))]
     patch_size: Value,
+    /// One of the names in lists of trainings.
+    #[schemars(with = "Option<String>", extend("enum" = names(&ALGORITHMS)))]
     algorithm: Value,
+    #[schemars(with = "Option<String>", extend("enum" = names(&NETWORKS)))]
     network: Value,
+    #[schemars(with = "Option<u64>", range(max = MAX_SEED))]
     seed: Value,
+    /// A round counts only with at least so many updates.
+    #[schemars(with = "Option<u32>", range(min = 1, max = 1000))]
     minimum_sites: Value,
+    /// The longest time for the sites to train, and again to evaluate, in seconds.
+    #[schemars(with = "Option<u32>", range(min = 1, max = 2_592_000))]
     round_deadline_s: Value,
+    /// The version to start from; a network without training where none is named.
+    #[schemars(with = "Option<i64>")]
     initial_model: Value,
+    /// User names of institutions, at least as many as `minimum_sites`.
+    #[schemars(length(min = 1))]
     participants: Vec<String>,
+    #[schemars(with = "Option<String>", length(max = MAX_TEXT))]
     note: Value,
 }
 
@@ -109,8 +132,7 @@ impl Entered {
         }
         match number(&self.seed) {
             Given::Nothing => {}
-            // What a browser's number holds exactly.
-            Given::Number(number) if number.as_u64().is_some_and(|seed| seed < 1 << 53) => {
+            Given::Number(number) if number.as_u64().is_some_and(|seed| seed <= MAX_SEED) => {
                 config.hyperparameters.seed = number.as_u64().unwrap_or_default();
             }
             _ => invalid.push(Invalid { field: "seed", message: Message::TrainingSeed }),
@@ -154,6 +176,11 @@ impl Entered {
         let (network, note) = (network.to_owned(), note.unwrap_or_default());
         Ok(Plan { config, network, initial_model, participants, note })
     }
+}
+
+/// These names, or nothing.
+fn names(names: &[&str]) -> Vec<Value> {
+    names.iter().map(|name| Value::from(*name)).chain([Value::Null]).collect()
 }
 
 enum Given<'a> {

@@ -15,6 +15,7 @@ mod inferences;
 mod kill;
 mod limits;
 mod mail;
+mod openapi;
 mod pages;
 mod peers;
 mod postgres;

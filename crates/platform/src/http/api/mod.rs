@@ -2,6 +2,7 @@
 
 pub(super) mod accounts;
 pub(super) mod audit;
+pub(super) mod docs;
 pub(super) mod events;
 pub(super) mod inferences;
 pub(super) mod models;

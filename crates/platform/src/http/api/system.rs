@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use super::settings::{reason, trouble_reason};
 use crate::accounts::{Role, Status};
@@ -19,7 +19,7 @@ const PRESENT_MINUTES: u32 = 5;
 const NOTICE_MINUTES: u32 = 7 * 24 * 60;
 
 /// What there is to know about the running server.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct System {
     version: &'static str,
     started_at: String,
@@ -39,7 +39,7 @@ pub(crate) struct System {
 }
 
 /// Where the users are kept.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct UsersDatabase {
     /// `local`, `up` or `down`.
     state: &'static str,
@@ -51,7 +51,7 @@ pub(crate) struct UsersDatabase {
 }
 
 /// The way out for mail.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Mail {
     on: bool,
     waiting: i64,
@@ -61,9 +61,15 @@ pub(crate) struct Mail {
     trouble: Option<String>,
 }
 
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Health {
+    /// `ok`.
+    status: &'static str,
+}
+
 /// For whoever watches whether the server answers. It says nothing else.
-pub(crate) async fn health() -> Json<Value> {
-    Json(json!({ "status": "ok" }))
+pub(crate) async fn health() -> Json<Health> {
+    Json(Health { status: "ok" })
 }
 
 pub(crate) async fn show(State(app): State<App>, context: Context, _: Administrator) -> Result<Json<System>, Problem> {
