@@ -20,7 +20,7 @@ const MAX_SEED: u64 = (1 << 53) - 1;
 /// wrong value.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(rename = "Launch")]
+#[schemars(rename = "Launch", transform = with_defaults)]
 pub(crate) struct Entered {
     #[schemars(with = "Option<u32>", range(min = 1, max = 20))]
     rounds: Value,
@@ -176,6 +176,19 @@ impl Entered {
         let (network, note) = (network.to_owned(), note.unwrap_or_default());
         Ok(Plan { config, network, initial_model, participants, note })
     }
+}
+
+/// What a session has by default, instead of the nothing that stands for it, and that somebody must take part.
+fn with_defaults(schema: &mut schemars::Schema) {
+    let config = serde_json::to_value(SessionConfig::default()).unwrap_or_default();
+    for (name, property) in schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
+        let Some(property) = property.as_object_mut() else { continue };
+        match config["hyperparameters"].get(name).or_else(|| config.get(name)) {
+            Some(value) if !value.is_null() => property.insert("default".to_owned(), value.clone()),
+            _ => property.remove("default"),
+        };
+    }
+    schema.insert("required".to_owned(), vec!["participants"].into());
 }
 
 /// These names, or nothing.

@@ -20,7 +20,7 @@ pub(crate) fn python_with(module: &str) -> Option<PathBuf> {
         import.status().is_ok_and(|status| status.success())
     });
     if found.is_none() {
-        skip("mail through a real SMTP server", &format!("FEDNODULE_PYTHON names no Python with {module}"));
+        skip(&format!("what needs {module}"), &format!("FEDNODULE_PYTHON names no Python with {module}"));
     }
     found
 }

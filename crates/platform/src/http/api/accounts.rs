@@ -17,8 +17,14 @@ use crate::store::users;
 #[serde(deny_unknown_fields)]
 pub(crate) struct SetUp {
     token: String,
+    /// Upper case counts as lower case.
+    #[schemars(regex(pattern = r"^\s*[A-Za-z][A-Za-z0-9_-]{2,31}\s*$"))]
     username: String,
+    /// 2 to 64 visible characters.
+    #[schemars(length(min = 2))]
     institution: String,
+    /// At most 72 bytes, and strong enough (`POST /api/password-strength`).
+    #[schemars(length(min = 1))]
     password: String,
 }
 
@@ -36,8 +42,14 @@ pub(crate) async fn set_up(
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Register {
+    /// Upper case counts as lower case.
+    #[schemars(regex(pattern = r"^\s*[A-Za-z][A-Za-z0-9_-]{2,31}\s*$"))]
     username: String,
+    /// 2 to 64 visible characters.
+    #[schemars(length(min = 2))]
     institution: String,
+    /// At most 72 bytes, and strong enough (`POST /api/password-strength`).
+    #[schemars(length(min = 1))]
     password: String,
     /// Where mail is sent.
     email: Option<String>,

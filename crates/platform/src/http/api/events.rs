@@ -95,7 +95,7 @@ async fn read(app: &App, caller: Caller, last: i64, limit: u32) -> Result<Events
         let more = events.len() > limit as usize;
         events.truncate(limit as usize);
         // A number above the newest is from before a backup was restored.
-        Ok::<_, StorageError>(Events { events, newest, more, gap: last + 1 < oldest || last > newest })
+        Ok::<_, StorageError>(Events { events, newest, more, gap: last < oldest.saturating_sub(1) || last > newest })
     });
     Ok(read.await?)
 }

@@ -32,6 +32,9 @@ use crate::token::hex;
 
 /// Findings on one picture.
 const MARKS: usize = 64;
+/// Such marks and a point, for programs.
+const MARKS_PATTERN: &str = r"^([0-9]{1,9}:(-?[0-9]{1,5}(\.[0-9]{1,9})?,){3}[1-4]?[0-9]{1,2}(;|$)){0,64}$";
+const POINT_PATTERN: &str = r"^-?[0-9]{1,5}(\.[0-9]{1,9})?(,-?[0-9]{1,5}(\.[0-9]{1,9})?){2}$";
 /// A picture around a finding, millimetres.
 const FIELD_MM: std::ops::RangeInclusive<f64> = 5.0..=1000.0;
 /// The finest pixels, millimetres.
@@ -156,8 +159,8 @@ pub(crate) async fn slice(
     let (number, is_picture) = name.strip_suffix(".png").map_or((name.as_str(), false), |number| (number, true));
     let index: usize = number.parse().map_err(|_| Problem::not_found())?;
     let edition = edition.as_deref();
+    let drawing = wanted.checked(context.language)?;
     if is_picture {
-        let drawing = wanted.checked(context.language)?;
         let what = format!("{plane:?}/{index}.png {drawing:?}");
         return kept(&scan, &what, edition, &headers, picture(&app, &scan, plane, index, drawing)).await;
     }
@@ -200,8 +203,10 @@ pub(crate) struct Picture {
     #[schemars(with = "Option<f64>", range(min = *WIDTH.start(), max = *WIDTH.end()))]
     width: Option<String>,
     /// `number:x,y,z,diameter` in millimetres, several of them with `;` between.
+    #[schemars(regex(pattern = MARKS_PATTERN))]
     marks: Option<String>,
     /// `x,y,z` in millimetres: only the neighbourhood of it, `field_mm` wide.
+    #[schemars(regex(pattern = POINT_PATTERN))]
     around: Option<String>,
     #[schemars(with = "Option<f64>", range(min = *FIELD_MM.start(), max = *FIELD_MM.end()))]
     field_mm: Option<String>,
