@@ -486,7 +486,7 @@ const TEXTS: &[Text] = &[
     ),
     ("docs.problems", "出错时", "Problems"),
     ("docs.problems.detail", "按 RFC 9457 说明原因", "Reasons as RFC 9457 has them"),
-    ("docs.required", "必填", "always there"),
+    ("docs.required", "必填；返回内容中则必有", "required; in answers, always there"),
     ("docs.parameters", "参数", "Parameters"),
     ("docs.body", "请求正文", "Body"),
     ("docs.answers", "返回", "Answers"),
