@@ -234,6 +234,26 @@ mod tests {
     }
 
     #[test]
+    fn the_described_limits_are_those_that_are_checked() {
+        let schema = schemars::schema_for!(Entered).to_value();
+        let mut limits = 0;
+        for (name, property) in schema["properties"].as_object().unwrap() {
+            let fits = |value: i64| {
+                let mut form = json!({ "participants": ["a", "b"] });
+                form[name] = value.into();
+                !check(form).is_err_and(|fields| fields.contains(&name.as_str()))
+            };
+            let step = property["multipleOf"].as_i64().unwrap_or(1);
+            for (limit, beyond) in [("minimum", -step), ("maximum", step)] {
+                let Some(limit) = property[limit].as_i64() else { continue };
+                assert!(fits(limit) && !fits(limit + beyond), "{name}: {limit}");
+                limits += 1;
+            }
+        }
+        assert!(limits >= 12, "{limits}");
+    }
+
+    #[test]
     fn what_is_left_out_has_its_default() {
         let plan = check(json!({ "participants": ["b", "a", "b"] })).unwrap();
         assert_eq!((plan.config, plan.participants), (SessionConfig::default(), vec!["a".to_owned(), "b".to_owned()]));

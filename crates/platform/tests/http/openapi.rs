@@ -98,6 +98,9 @@ pub(crate) fn check(method: &str, path: &str, answer: &Answer) {
     }
 }
 
+/// So many that some are left when others were removed.
+const INFERENCES: usize = 60;
+
 /// A server on which the administrator has something of everything, each with the number 1.
 async fn with_data() -> Option<(Server, Client)> {
     let program = worker()?;
@@ -119,7 +122,7 @@ async fn with_data() -> Option<(Server, Client)> {
     }
     admin.post("/api/models/1/promote", json!({ "reason": "第一个" })).await.expect(204);
     let marks = [([1.0, 2.0, 3.0], 6.0, 0.9, Some("left"), Some("accepted")), ([4.0; 3], 5.0, 0.4, None, None)];
-    for state in ["done", "failed"] {
+    for state in ["done", "failed", "queued"].iter().cycle().take(INFERENCES) {
         put_inference(&server, "admin", scan, state, &marks);
     }
     Some((server, admin))
@@ -193,7 +196,13 @@ async fn the_description_is_valid_openapi() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_invented_request_gets_an_answer_that_is_not_described() {
     let Some(python) = peers::python_with("schemathesis") else { return };
-    let Some((server, admin)) = with_data().await else { return };
+    let Some((server, mut admin)) = with_data().await else { return };
+    // There is something to approve, to pause and to stop, too.
+    server.register("waiting").await;
+    std::fs::write(server.config.storage.data.join("scenario.json"), r#"{"step_ms":1000}"#).unwrap();
+    for _ in 0..2 {
+        admin.post("/api/trainings", json!({ "participants": ["city", "county"] })).await.expect(201);
+    }
     let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/http/schemathesis.toml");
     let mut command = Command::new(python);
     command.args(["-m", "schemathesis.cli", "--config-file"]).arg(config);

@@ -133,7 +133,7 @@ fn make() -> Value {
 }
 
 fn operation_document(route: &Route, described: &Described, operation: Operation, problem: &Value) -> Value {
-    let changes = route.method != "GET";
+    let changes = !matches!(route.method, "GET" | "HEAD");
     let path_parameters: Vec<&str> = parameters_of(route.path).collect();
     let mut parameters: Vec<Value> = path_parameters.iter().map(|name| in_path(name)).collect();
     let mut refusals: Vec<u16> = described.refusals.to_vec();
