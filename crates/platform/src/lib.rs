@@ -32,6 +32,7 @@ pub use accounts::{Role, Status};
 pub use catalog::Language;
 pub use clock::{Clock, Moment};
 pub use config::{Config, ConfigError, Secret, Sources};
+pub use http::openapi::openapi;
 pub use http::routes::{Access, ROUTES, Route};
 pub use logs::{LogError, Logs, log_to_files};
 pub use server::{Ready, ServeError, Shutdown, run, serve, serve_by_clock};

@@ -1,5 +1,6 @@
 //! How good a password is, as zxcvbn rates it, in words that help to choose a better one.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use zxcvbn::feedback::{Feedback, Warning};
 use zxcvbn::zxcvbn;
@@ -13,7 +14,7 @@ pub(crate) const MAX_PASSWORD_BYTES: usize = 72;
 const PUBLIC_WORDS: [&str; 6] = ["fednodule", "hospital", "yiyuan", "nodule", "feijiejie", "医院"];
 
 /// A rating to show while somebody types.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct Strength {
     /// 0 (worst) to 4.
     pub(crate) score: u8,

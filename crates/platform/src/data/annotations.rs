@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use imaging::luna16::{CheckedFindings, Finding, TableError, check_findings, write_findings};
 use rusqlite::Connection;
+use schemars::JsonSchema;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -28,7 +29,8 @@ const MOST_WRONG: usize = 50;
 const TABLE: &str = "annotations.csv";
 
 /// What was taken in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "ImportedAnnotations")]
 pub(crate) struct Imported {
     pub(crate) nodules: usize,
     pub(crate) series: usize,

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use imaging::metaimage::{DataFile, Header, Limits, Problem};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::catalog::Message;
@@ -16,7 +17,8 @@ const MAX_UID: usize = 64;
 const ZLIB_OVERHEAD: u64 = 1 << 20;
 
 /// A file that somebody chose.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(rename = "ChosenFile")]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Offered {
     /// With the folders in which it was chosen, `/` between them.

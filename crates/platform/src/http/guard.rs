@@ -7,6 +7,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::context::cookie;
+use super::openapi::{SESSION_COOKIE, WithSession};
 use super::routes::{Access, Route};
 use super::{App, Problem};
 use crate::accounts::{Caller, Role};
@@ -93,21 +94,21 @@ fn is_secure(server: &Server) -> bool {
 }
 
 /// With the prefix, browsers take the cookie over https from this very host only.
-fn cookie_name(server: &Server) -> &'static str {
-    if is_secure(server) { "__Host-fednodule_session" } else { "fednodule_session" }
+pub(super) fn cookie_name(server: &Server) -> &'static str {
+    if is_secure(server) { "__Host-fednodule_session" } else { SESSION_COOKIE }
 }
 
 /// Gives the browser its session, or takes it away.
-pub(super) fn with_session(app: &App, token: Option<&Token>, response: impl IntoResponse) -> Response {
+pub(super) fn with_session<A: IntoResponse>(app: &App, token: Option<&Token>, answer: A) -> WithSession<A> {
     let name = cookie_name(&app.server);
     let (value, seconds) = token.map_or(("", 0), |token| (token.expose(), app.cookie_seconds));
     let secure = if is_secure(&app.server) { "; Secure" } else { "" };
     let cookie = format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={seconds}{secure}");
-    let mut response = response.into_response();
+    let mut response = answer.into_response();
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {
         response.headers_mut().append(SET_COOKIE, cookie);
     }
-    response
+    WithSession::new(response)
 }
 
 #[cfg(test)]

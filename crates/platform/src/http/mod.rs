@@ -8,6 +8,7 @@ mod assets;
 mod checklist;
 mod context;
 mod guard;
+pub(crate) mod openapi;
 mod outside;
 mod pages;
 mod problem;
@@ -41,7 +42,7 @@ use crate::store::Store;
 use crate::training::Trainings;
 use crate::users::Users;
 use problem::Problem;
-pub(crate) use sockets::Sockets;
+pub(crate) use sockets::{Online, Sockets};
 pub(crate) use templates::Templates;
 
 /// The largest body of a request; everything that is sent so far is a small form.

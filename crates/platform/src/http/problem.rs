@@ -4,7 +4,8 @@ use axum::Json;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::accounts::{AccountError, Invalid, Refusal, Status};
 use crate::catalog::{Language, Message};
@@ -25,6 +26,32 @@ pub(crate) struct Problem {
     detail: Box<Message>,
     fields: Vec<Invalid>,
     retry_after_seconds: Option<u64>,
+}
+
+/// Problem details (RFC 9457).
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(super) struct Document {
+    /// `urn:fednodule:problem:` and a word that stays the same.
+    #[serde(rename = "type")]
+    #[schemars(regex(pattern = "^urn:fednodule:problem:[a-z-]+$"))]
+    kind: String,
+    /// In the reader's language.
+    title: String,
+    status: u16,
+    /// What to do, in the reader's language.
+    detail: String,
+    /// What is wrong with the fields of a form.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<FieldError>,
+}
+
+/// A field that cannot be used as it is.
+#[derive(Serialize, JsonSchema)]
+struct FieldError {
+    field: &'static str,
+    /// In the reader's language.
+    message: String,
 }
 
 impl Problem {
@@ -138,20 +165,14 @@ impl Problem {
 
     /// The document for programs.
     pub(super) fn json(&self, language: Language) -> Response {
-        let fields: Vec<_> = self
-            .fields
-            .iter()
-            .map(|invalid| json!({ "field": invalid.field, "message": invalid.message.text(language) }))
-            .collect();
-        let mut document = json!({
-            "type": format!("urn:fednodule:problem:{}", self.kind),
-            "title": self.title(language),
-            "status": self.status.as_u16(),
-            "detail": self.detail(language),
-        });
-        if !fields.is_empty() {
-            document["errors"] = fields.into();
-        }
+        let error = |invalid: &Invalid| FieldError { field: invalid.field, message: invalid.message.text(language) };
+        let document = Document {
+            kind: format!("urn:fednodule:problem:{}", self.kind),
+            title: self.title(language),
+            status: self.status.as_u16(),
+            detail: self.detail(language),
+            errors: self.fields.iter().map(error).collect(),
+        };
         let mut response = (self.status, Json(document)).into_response();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         self.add_headers(&mut response);

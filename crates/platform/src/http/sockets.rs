@@ -14,6 +14,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 use socketioxide::SocketIo;
@@ -72,7 +73,7 @@ struct Connection {
 }
 
 /// Somebody with an open page.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Online {
     pub(crate) username: String,
     pub(crate) role: Role,

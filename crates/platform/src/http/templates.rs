@@ -32,6 +32,7 @@ pub(super) const TEMPLATES: &[(&str, &str)] = &[
     ("account.html", include_str!("../../web/templates/account.html")),
     ("settings.html", include_str!("../../web/templates/settings.html")),
     ("help.html", include_str!("../../web/templates/help.html")),
+    ("docs.html", include_str!("../../web/templates/docs.html")),
     ("viewer.html", include_str!("../../web/templates/viewer.html")),
     ("report.html", include_str!("../../web/templates/report.html")),
     ("training_parts.html", include_str!("../../web/templates/training_parts.html")),

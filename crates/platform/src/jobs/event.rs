@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use federation::{Digest, Evaluation, Metrics, RoundRecord, SiteId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The longest text of an event that is kept, in characters.
@@ -142,8 +143,9 @@ pub(crate) enum Task {
 }
 
 /// Where a prediction stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "InferenceStage")]
 pub(crate) enum Stage {
     Loading,
     Preprocessing,

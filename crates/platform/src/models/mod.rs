@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use federation::SessionRecord;
 use rusqlite::Connection;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -54,7 +55,8 @@ impl From<rusqlite::Error> for ModelError {
 }
 
 /// A version as pages and the API show it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(rename = "ModelVersion")]
 pub(crate) struct Version {
     pub(crate) version: i64,
     pub(crate) training: i64,
@@ -74,7 +76,7 @@ pub(crate) struct Version {
 }
 
 /// The registry as a caller sees it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct Registry {
     pub(crate) current: Option<i64>,
     /// The newest first.

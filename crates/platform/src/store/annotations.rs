@@ -2,12 +2,14 @@
 
 use imaging::luna16::Finding;
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::clock::Moment;
 
 /// What a table holds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "AnnotationExtent")]
 pub(crate) struct Extent {
     pub(crate) nodules: i64,
     pub(crate) series: i64,

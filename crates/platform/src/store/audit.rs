@@ -9,6 +9,7 @@ use std::path::Path;
 
 use rusqlite::types::FromSqlError;
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use schemars::JsonSchema;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -186,7 +187,8 @@ impl OwnedEvent {
 }
 
 /// An entry of the log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "AuditEntry")]
 pub(crate) struct Entry {
     pub(crate) seq: i64,
     /// RFC 3339.
@@ -282,7 +284,7 @@ impl Content<'_> {
 }
 
 /// What is wrong with an entry of the audit log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
     /// Its number does not follow the one before: entries are missing.
@@ -307,7 +309,7 @@ impl fmt::Display for Fault {
 }
 
 /// The first entry that cannot be trusted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Broken {
     /// Its number.
     pub entry: i64,
@@ -316,7 +318,7 @@ pub struct Broken {
 }
 
 /// What a check of the audit log found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct AuditReport {
     /// The number of sound entries before the first broken one, or of all.
     pub entries: i64,

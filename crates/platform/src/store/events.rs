@@ -1,6 +1,7 @@
 //! Numbered events, each part of the transaction that it tells of, and all SQL about them.
 
 use rusqlite::{Connection, Row, params};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -47,7 +48,7 @@ impl Audience {
 }
 
 /// An event as stored.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct Event {
     /// Rises; never used again.
     pub(crate) number: i64,

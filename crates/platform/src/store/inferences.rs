@@ -1,6 +1,7 @@
 //! Inferences and their findings, and all SQL about them.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -8,8 +9,9 @@ use super::names::stored_by_name;
 use crate::clock::Moment;
 
 /// Where an inference stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "InferenceState")]
 pub(crate) enum State {
     Queued,
     Running,
@@ -19,7 +21,7 @@ pub(crate) enum State {
 }
 
 /// How carefully a scan is searched: the words of `fednodule predict --mode`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Mode {
     Fast,
@@ -28,7 +30,7 @@ pub(crate) enum Mode {
 }
 
 /// What a physician says about a finding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Review {
     Accepted,
@@ -36,7 +38,7 @@ pub(crate) enum Review {
 }
 
 /// The patient's lung.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Side {
     Left,
@@ -88,7 +90,7 @@ pub(crate) struct NewInference {
 }
 
 /// A place that the network marked.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct Finding {
     /// From 1, strongest first.
     pub(crate) number: u32,

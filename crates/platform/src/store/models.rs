@@ -1,6 +1,7 @@
 //! Models, and which of them is in use; all SQL about them.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -26,7 +27,7 @@ pub(crate) struct Model {
 }
 
 /// A time when a model was put in use.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct Promotion {
     pub(crate) model: i64,
     /// RFC 3339.

@@ -2,6 +2,7 @@
 
 use federation::SessionConfig;
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -11,8 +12,9 @@ use crate::clock::Moment;
 use crate::training::{Cause, Monitor};
 
 /// Where a training stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "TrainingState")]
 pub(crate) enum State {
     /// Its turn comes.
     Queued,
@@ -80,7 +82,8 @@ pub(crate) struct Site {
 }
 
 /// Something that happened.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(rename = "TimelineEntry")]
 pub(crate) struct Entry {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) number: Option<i64>,
@@ -273,7 +276,7 @@ pub(crate) fn add_round_time(db: &Connection, time: &RoundTime<'_>) -> rusqlite:
 }
 
 /// How fast rounds of a network with a patch size were.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct Speed {
     pub(crate) network: String,
     pub(crate) patch_size: u32,

@@ -1,6 +1,7 @@
 //! Scans on their way in, folders on their way out, and all SQL about both.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -8,7 +9,8 @@ use super::names::stored_by_name;
 use crate::clock::Moment;
 
 /// Where an upload stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "UploadState")]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum State {
     /// Bytes are missing.

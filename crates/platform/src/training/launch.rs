@@ -1,6 +1,7 @@
 //! What an administrator enters to start a training, checked as a whole: all problems are told at once.
 
 use federation::{Algorithm, SessionConfig};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Number, Value};
 
@@ -12,25 +13,47 @@ pub(crate) const NETWORKS: [&str; 6] = ["xxs", "xs", "s", "m", "l", "classic"];
 pub(crate) const ALGORITHMS: [&str; 4] = ["FedAvg", "FedProx", "FedAvgM", "FedAdam"];
 /// Characters of a note or a reason.
 const MAX_TEXT: usize = 500;
+/// What a browser's number holds exactly.
+const MAX_SEED: u64 = (1 << 53) - 1;
 
 /// The form, not yet looked at. A missing value takes its default; a value of the wrong type is told of like any other
 /// wrong value.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Launch", transform = with_defaults)]
 pub(crate) struct Entered {
+    #[schemars(with = "Option<u32>", range(min = 1, max = 20))]
     rounds: Value,
+    #[schemars(with = "Option<u32>", range(min = 1, max = 10))]
     local_epochs: Value,
+    #[schemars(with = "Option<u32>", range(min = 1, max = 100_000))]
     patches_per_epoch: Value,
+    #[schemars(with = "Option<f64>", extend("exclusiveMinimum" = 0, "maximum" = 1))]
     learning_rate: Value,
+    #[schemars(with = "Option<u32>", range(min = 1, max = 64))]
     batch_size: Value,
+    #[schemars(with = "Option<u32>", range(min = 32, max = 160), extend("multipleOf" = 16))]
     patch_size: Value,
+    /// One of the names in lists of trainings.
+    #[schemars(with = "Option<String>", extend("enum" = names(&ALGORITHMS)))]
     algorithm: Value,
+    #[schemars(with = "Option<String>", extend("enum" = names(&NETWORKS)))]
     network: Value,
+    #[schemars(with = "Option<u64>", range(max = MAX_SEED))]
     seed: Value,
+    /// A round counts only with at least so many updates.
+    #[schemars(with = "Option<u32>", range(min = 1, max = 1000))]
     minimum_sites: Value,
+    /// The longest time for the sites to train, and again to evaluate, in seconds.
+    #[schemars(with = "Option<u32>", range(min = 1, max = 2_592_000))]
     round_deadline_s: Value,
+    /// The version to start from; a network without training where none is named.
+    #[schemars(with = "Option<i64>")]
     initial_model: Value,
+    /// User names of institutions, at least as many as `minimum_sites`.
+    #[schemars(length(min = 1))]
     participants: Vec<String>,
+    #[schemars(with = "Option<String>", length(max = MAX_TEXT))]
     note: Value,
 }
 
@@ -109,8 +132,7 @@ impl Entered {
         }
         match number(&self.seed) {
             Given::Nothing => {}
-            // What a browser's number holds exactly.
-            Given::Number(number) if number.as_u64().is_some_and(|seed| seed < 1 << 53) => {
+            Given::Number(number) if number.as_u64().is_some_and(|seed| seed <= MAX_SEED) => {
                 config.hyperparameters.seed = number.as_u64().unwrap_or_default();
             }
             _ => invalid.push(Invalid { field: "seed", message: Message::TrainingSeed }),
@@ -156,6 +178,24 @@ impl Entered {
     }
 }
 
+/// What a session has by default, instead of the nothing that stands for it, and that somebody must take part.
+fn with_defaults(schema: &mut schemars::Schema) {
+    let config = serde_json::to_value(SessionConfig::default()).unwrap_or_default();
+    for (name, property) in schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
+        let Some(property) = property.as_object_mut() else { continue };
+        match config["hyperparameters"].get(name).or_else(|| config.get(name)) {
+            Some(value) if !value.is_null() => property.insert("default".to_owned(), value.clone()),
+            _ => property.remove("default"),
+        };
+    }
+    schema.insert("required".to_owned(), vec!["participants"].into());
+}
+
+/// These names, or nothing.
+fn names(names: &[&str]) -> Vec<Value> {
+    names.iter().map(|name| Value::from(*name)).chain([Value::Null]).collect()
+}
+
 enum Given<'a> {
     Nothing,
     Number(&'a Number),
@@ -191,6 +231,26 @@ mod tests {
     fn check(value: Value) -> Result<Plan, Vec<&'static str>> {
         let entered: Entered = serde_json::from_value(value).unwrap();
         entered.check().map_err(|invalid| invalid.into_iter().map(|invalid| invalid.field).collect())
+    }
+
+    #[test]
+    fn the_described_limits_are_those_that_are_checked() {
+        let schema = schemars::schema_for!(Entered).to_value();
+        let mut limits = 0;
+        for (name, property) in schema["properties"].as_object().unwrap() {
+            let fits = |value: i64| {
+                let mut form = json!({ "participants": ["a", "b"] });
+                form[name] = value.into();
+                !check(form).is_err_and(|fields| fields.contains(&name.as_str()))
+            };
+            let step = property["multipleOf"].as_i64().unwrap_or(1);
+            for (limit, beyond) in [("minimum", -step), ("maximum", step)] {
+                let Some(limit) = property[limit].as_i64() else { continue };
+                assert!(fits(limit) && !fits(limit + beyond), "{name}: {limit}");
+                limits += 1;
+            }
+        }
+        assert!(limits >= 12, "{limits}");
     }
 
     #[test]

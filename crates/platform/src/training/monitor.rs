@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use federation::{Metrics, RoundRecord, SiteStatus};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -29,8 +30,9 @@ pub(crate) struct Monitor {
 }
 
 /// What the session as a whole is at.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "TrainingStage")]
 pub(crate) enum Stage {
     #[default]
     Waiting,
@@ -40,14 +42,14 @@ pub(crate) enum Stage {
     Done,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Device {
     pub(crate) name: String,
     pub(crate) fallback: Option<String>,
 }
 
 /// An interruption that is over.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Resumed {
     /// RFC 3339.
     pub(crate) at: String,
@@ -55,7 +57,7 @@ pub(crate) struct Resumed {
 }
 
 /// What interrupted it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum After {
     /// The server was started again.
@@ -67,7 +69,7 @@ pub(crate) enum After {
 }
 
 /// What a site is doing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Doing {
     #[default]
@@ -85,7 +87,7 @@ pub(crate) enum Doing {
 }
 
 /// A site at the moment.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct SiteNow {
     pub(crate) doing: Doing,
@@ -102,7 +104,7 @@ pub(crate) struct SiteNow {
 }
 
 /// A round, also while it is open.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct Round {
     pub(crate) round: u32,
@@ -119,7 +121,7 @@ pub(crate) struct Round {
 }
 
 /// A site in a round.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct SiteRound {
     pub(crate) outcome: SiteOutcome,
@@ -133,7 +135,7 @@ pub(crate) struct SiteRound {
 }
 
 /// How a round went for a site.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum SiteOutcome {
     #[default]

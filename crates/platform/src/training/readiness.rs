@@ -6,6 +6,7 @@ use std::path::Path;
 
 use imaging::luna16::{discover, read_findings};
 use rusqlite::Connection;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Trainings;
@@ -16,7 +17,7 @@ use crate::store::uploads;
 use crate::store::users::{self, User};
 
 /// An institution that may be chosen, or not yet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Candidate {
     #[serde(skip)]
     pub(crate) user_id: i64,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use federation::{Algorithm, SessionConfig};
 use rusqlite::Connection;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -40,7 +41,8 @@ const FOR_ALL: [&str; 17] = [
 ];
 
 /// A training in a list.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "TrainingSummary")]
 pub(crate) struct Summary {
     pub(crate) id: i64,
     pub(crate) state: State,
@@ -64,7 +66,7 @@ pub(crate) struct Summary {
     pub(crate) resumed: bool,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct Participant {
     pub(crate) site: String,
     pub(crate) institution: String,
@@ -73,10 +75,13 @@ pub(crate) struct Participant {
 }
 
 /// All about a training.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "Training")]
 pub(crate) struct View {
     #[serde(flatten)]
     pub(crate) summary: Summary,
+    /// The session as the coordinator knows it.
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub(crate) config: SessionConfig,
     pub(crate) stage: Stage,
     /// The open round, or the last one.

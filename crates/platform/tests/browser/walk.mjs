@@ -129,9 +129,14 @@ await admin.goto(`${base}/audit`);
 await admin.click("[data-verify]");
 await admin.waitForSelector("#verdict.good");
 await look(admin, "audit");
-await admin.click(".top a.button");
+await admin.goto(`${base}/help`);
+await admin.click("a[href='/docs']");
+await admin.click("#accounts_register summary");
+await admin.waitForSelector("#accounts_register a[href='#schema-Register']");
+await look(admin, "docs");
+await admin.click(".top a[hreflang=en]");
 await admin.waitForSelector("html[lang=en]");
-for (const page of ["", "users", "audit", "account"]) {
+for (const page of ["", "users", "audit", "account", "docs"]) {
   await admin.goto(`${base}/${page}`);
   await look(admin, `english-${page || "overview"}`);
 }

@@ -151,7 +151,9 @@ impl Client {
         }
         let bytes = body.collect().await?.to_bytes().to_vec();
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, text, bytes })
+        let answer = Answer { status: parts.status.as_u16(), headers: parts.headers, text, bytes };
+        crate::openapi::check(method, path, &answer);
+        Ok(answer)
     }
 
     /// Signs in; the page's second token comes with the answer.

@@ -12,6 +12,8 @@ async fn events_are_asked_for_by_number() {
         let newest = answer["newest"].as_i64().unwrap();
         let answer = client.get(&format!("/api/events?since={}", newest + 1)).await.expect(200).json();
         assert_eq!(answer["gap"], true, "a number from another time: {answer}");
+        let answer = client.get(&format!("/api/events?since={}", i64::MAX)).await.expect(200).json();
+        assert_eq!(answer["gap"], true, "so is the greatest of all: {answer}");
         for bad in ["since=-1", "since=x", "limit=0", "limit=501"] {
             client.get(&format!("/api/events?{bad}")).await.expect_problem(400, "unreadable-request");
         }

@@ -17,6 +17,7 @@ mod kill;
 mod limits;
 mod logs;
 mod mail;
+mod openapi;
 mod pages;
 mod peers;
 mod postgres;

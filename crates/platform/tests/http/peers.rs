@@ -11,8 +11,8 @@ pub(crate) fn skip(what: &str, missing: &str) {
     println!("SKIPPED: {what}: {missing}; `cargo xtask test` provides it");
 }
 
-/// The Python of `FEDNODULE_PYTHON`, if it can import this module; `what` is skipped without.
-pub(crate) fn python_with(module: &str, what: &str) -> Option<PathBuf> {
+/// The Python of `FEDNODULE_PYTHON`, if it can import this module.
+pub(crate) fn python_with(module: &str) -> Option<PathBuf> {
     let python = env::var_os("FEDNODULE_PYTHON").map(PathBuf::from);
     let found = python.filter(|python| {
         let mut import = Command::new(python);
@@ -20,7 +20,7 @@ pub(crate) fn python_with(module: &str, what: &str) -> Option<PathBuf> {
         import.status().is_ok_and(|status| status.success())
     });
     if found.is_none() {
-        skip(what, &format!("FEDNODULE_PYTHON names no Python with {module}"));
+        skip(&format!("what needs {module}"), &format!("FEDNODULE_PYTHON names no Python with {module}"));
     }
     found
 }

@@ -23,7 +23,11 @@ fn may(access: Access, visitor: Visitor) -> bool {
 fn address(route: &Route) -> String {
     let path = route.path.replace("{username}", "nobody-of-this-name").replace("{tag}", "zh");
     let path = path.replace("{training}", "404").replace("{model}", "404");
-    let path = path.replace("{number}", "1").replace("{version}", "0").replace("{name}", "app.css");
+    let path = path
+        .replace("{upload}", "AAAA")
+        .replace("{number}", "1")
+        .replace("{version}", "0")
+        .replace("{name}", "app.css");
     let path = path.replace("{id}", "4000000000").replace("{plane}", "axial").replace("{slice}", "0");
     assert!(!path.contains('{'), "{path}: what stands for the parameter?");
     path

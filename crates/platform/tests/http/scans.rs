@@ -2,6 +2,7 @@
 
 use imaging::Volume;
 use imaging::metaimage::{Compression, write};
+use imaging::render::{Plane, SliceStyle, render_slice};
 use rusqlite::Connection;
 
 use crate::client::Client;
@@ -24,6 +25,9 @@ pub(crate) async fn put_scan(
     let header = format!("put-{number}/{uid}.mhd");
     std::fs::create_dir_all(folder.join(&header).parent().unwrap()).unwrap();
     write(&folder.join(&header), volume, compression).unwrap();
+    if let Ok(picture) = render_slice(volume, Plane::Axial, 0, &SliceStyle::default()) {
+        std::fs::write(folder.join(&header).with_file_name("thumbnail.png"), picture.to_png()).unwrap();
+    }
     let about = imaging::describe(&folder.join(&header)).unwrap();
     db.execute(
         "INSERT INTO scans (user_id, series_uid, header_file, voxels_sha256, hu_min, hu_max, created_at)

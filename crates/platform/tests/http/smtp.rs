@@ -33,7 +33,7 @@ impl Smtp {
 
     /// On a port that is known already; port 0 takes a free one.
     pub(crate) fn on(port: u16, guarded: Option<&Guarded<'_>>) -> Option<Self> {
-        let python = peers::python_with("aiosmtpd", "mail through a real SMTP server")?;
+        let python = peers::python_with("aiosmtpd")?;
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/http/smtp.py");
         let mut command = Command::new(python);
         command.arg(script).arg(port.to_string()).arg(if guarded.is_some() { "starttls" } else { "plain" });

@@ -62,7 +62,7 @@ fn javascript() -> Option<Command> {
 }
 
 fn python() -> Option<Command> {
-    let mut python = Command::new(peers::python_with("socketio", "Socket.IO's Python client")?);
+    let mut python = Command::new(peers::python_with("socketio")?);
     python.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/http/sockets.py"));
     Some(python)
 }

@@ -2,24 +2,29 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
-use axum::response::IntoResponse;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use crate::accounts::{self, Caller, Change, Registration, Role, Status, Strength};
 use crate::http::context::{Administrator, Body, Context};
 use crate::http::guard::with_session;
+use crate::http::openapi::{Accepted, Created, NoContent, WithSession};
 use crate::http::{App, Problem};
 use crate::store::audit::{Action, latest_of};
 use crate::store::users;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SetUp {
     token: String,
+    /// Upper case counts as lower case.
+    #[schemars(regex(pattern = r"^\s*[A-Za-z][A-Za-z0-9_-]{2,31}\s*$"))]
     username: String,
+    /// 2 to 64 visible characters.
+    #[schemars(length(min = 2))]
     institution: String,
+    /// At most 72 bytes, and strong enough (`POST /api/password-strength`).
+    #[schemars(length(min = 1))]
     password: String,
 }
 
@@ -27,18 +32,24 @@ pub(crate) async fn set_up(
     State(app): State<App>,
     context: Context,
     Body(entered): Body<SetUp>,
-) -> Result<StatusCode, Problem> {
+) -> Result<Created<()>, Problem> {
     let SetUp { token, username, institution, password } = entered;
     let registration = Registration { username, institution, password, email: None };
     app.accounts.set_up(&token, registration, context.address).await?;
-    Ok(StatusCode::CREATED)
+    Ok(Created(()))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Register {
+    /// Upper case counts as lower case.
+    #[schemars(regex(pattern = r"^\s*[A-Za-z][A-Za-z0-9_-]{2,31}\s*$"))]
     username: String,
+    /// 2 to 64 visible characters.
+    #[schemars(length(min = 2))]
     institution: String,
+    /// At most 72 bytes, and strong enough (`POST /api/password-strength`).
+    #[schemars(length(min = 1))]
     password: String,
     /// Where mail is sent.
     email: Option<String>,
@@ -48,29 +59,35 @@ pub(crate) async fn register(
     State(app): State<App>,
     context: Context,
     Body(entered): Body<Register>,
-) -> Result<StatusCode, Problem> {
+) -> Result<Created<()>, Problem> {
     let Register { username, institution, password, email } = entered;
     let registration = Registration { username, institution, password, email };
     app.accounts.register(registration, context.language, context.address).await?;
-    Ok(StatusCode::CREATED)
+    Ok(Created(()))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Verify {
     token: String,
+}
+
+/// What an address that is confirmed means for the account.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Verified {
+    status: Status,
 }
 
 pub(crate) async fn verify_email(
     State(app): State<App>,
     context: Context,
     Body(Verify { token }): Body<Verify>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Verified>, Problem> {
     let status = app.accounts.verify_email(&token, context.language, context.address).await?;
-    Ok(Json(json!({ "status": status })))
+    Ok(Json(Verified { status }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Forgot {
     /// A user name or an e-mail address.
@@ -82,12 +99,12 @@ pub(crate) async fn forgot(
     State(app): State<App>,
     context: Context,
     Body(Forgot { account }): Body<Forgot>,
-) -> Result<StatusCode, Problem> {
+) -> Result<Accepted<()>, Problem> {
     app.accounts.forgot(&account, context.language, context.address).await?;
-    Ok(StatusCode::ACCEPTED)
+    Ok(Accepted(()))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ChangeEmail {
     email: String,
@@ -99,12 +116,12 @@ pub(crate) async fn change_email(
     context: Context,
     caller: Caller,
     Body(ChangeEmail { email, current_password }): Body<ChangeEmail>,
-) -> Result<StatusCode, Problem> {
+) -> Result<Accepted<()>, Problem> {
     app.accounts.change_email(caller, current_password, &email, context.language, context.address).await?;
-    Ok(StatusCode::ACCEPTED)
+    Ok(Accepted(()))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rate {
     password: String,
@@ -127,7 +144,7 @@ pub(crate) async fn strength(
     rate.await.map(Json).map_err(|_| Problem::internal())
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ChangePassword {
     current: String,
@@ -139,12 +156,12 @@ pub(crate) async fn change_password(
     context: Context,
     caller: Caller,
     Body(ChangePassword { current, password }): Body<ChangePassword>,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<WithSession<NoContent>, Problem> {
     let token = app.accounts.change_password(caller, current, password, context.address).await?;
-    Ok(with_session(&app, Some(&token), StatusCode::NO_CONTENT))
+    Ok(with_session(&app, Some(&token), NoContent))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Reset {
     token: String,
@@ -155,13 +172,13 @@ pub(crate) async fn reset(
     State(app): State<App>,
     context: Context,
     Body(Reset { token, password }): Body<Reset>,
-) -> Result<StatusCode, Problem> {
+) -> Result<NoContent, Problem> {
     app.accounts.reset(&token, password, context.address).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(NoContent)
 }
 
 /// An account as an administrator sees it.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Account {
     username: String,
     institution: String,
@@ -193,8 +210,13 @@ pub(in crate::http) async fn accounts(app: &App) -> Result<Vec<Account>, Problem
     Ok(read.await?)
 }
 
-pub(crate) async fn list(State(app): State<App>, _: Administrator) -> Result<Json<Value>, Problem> {
-    Ok(Json(json!({ "accounts": accounts(&app).await? })))
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Accounts {
+    accounts: Vec<Account>,
+}
+
+pub(crate) async fn list(State(app): State<App>, _: Administrator) -> Result<Json<Accounts>, Problem> {
+    Ok(Json(Accounts { accounts: accounts(&app).await? }))
 }
 
 async fn change(
@@ -203,9 +225,9 @@ async fn change(
     username: String,
     change: Change,
     context: Context,
-) -> Result<StatusCode, Problem> {
+) -> Result<NoContent, Problem> {
     app.accounts.change(caller, username, change, context.language, context.address).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(NoContent)
 }
 
 pub(crate) async fn approve(
@@ -213,7 +235,7 @@ pub(crate) async fn approve(
     context: Context,
     caller: Administrator,
     Path(username): Path<String>,
-) -> Result<StatusCode, Problem> {
+) -> Result<NoContent, Problem> {
     change(&app, caller, username, Change::Approve, context).await
 }
 
@@ -222,7 +244,7 @@ pub(crate) async fn disable(
     context: Context,
     caller: Administrator,
     Path(username): Path<String>,
-) -> Result<StatusCode, Problem> {
+) -> Result<NoContent, Problem> {
     change(&app, caller, username, Change::Disable, context).await
 }
 
@@ -231,11 +253,11 @@ pub(crate) async fn enable(
     context: Context,
     caller: Administrator,
     Path(username): Path<String>,
-) -> Result<StatusCode, Problem> {
+) -> Result<NoContent, Problem> {
     change(&app, caller, username, Change::Enable, context).await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SetRole {
     role: Role,
@@ -247,8 +269,16 @@ pub(crate) async fn set_role(
     caller: Administrator,
     Path(username): Path<String>,
     Body(SetRole { role }): Body<SetRole>,
-) -> Result<StatusCode, Problem> {
+) -> Result<NoContent, Problem> {
     change(&app, caller, username, Change::Become(role), context).await
+}
+
+/// A one-time link, which only this answer tells.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct ResetLink {
+    /// On this server.
+    path: String,
+    expires_at: String,
 }
 
 pub(crate) async fn issue_reset(
@@ -256,9 +286,9 @@ pub(crate) async fn issue_reset(
     context: Context,
     Administrator(caller): Administrator,
     Path(username): Path<String>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<ResetLink>, Problem> {
     let (token, expires_at) = app.accounts.issue_reset(caller, username, context.address).await?;
     // Behind the # it stays in the browser: no server's log and no proxy sees it.
     let path = format!("/reset#{}", token.expose());
-    Ok(Json(json!({ "path": path, "expires_at": expires_at.to_string() })))
+    Ok(Json(ResetLink { path, expires_at: expires_at.to_string() }))
 }

@@ -4,8 +4,8 @@ use std::ops::RangeInclusive;
 
 use axum::Json;
 use axum::extract::{Query, State};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::catalog::{Language, Message};
 use crate::http::context::{Administrator, Context};
@@ -17,9 +17,13 @@ use crate::store::audit::{AuditReport, Entry, page};
 const LIMIT: u32 = 200;
 
 /// Texts, so that a bad number is refused in our own words.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(crate) struct Range {
+    /// Only what has a smaller number.
+    #[schemars(with = "Option<i64>", range(min = 1))]
     before: Option<String>,
+    /// The most entries of the answer.
+    #[schemars(with = "Option<u32>", range(min = 1, max = LIMIT))]
     limit: Option<String>,
 }
 
@@ -51,14 +55,20 @@ pub(in crate::http) async fn entries(app: &App, before: i64, limit: u32) -> Resu
     Ok(app.store.read(move |db| page(db, before, limit).map_err(StorageError::from)).await?)
 }
 
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Entries {
+    /// The newest first.
+    entries: Vec<Entry>,
+}
+
 pub(crate) async fn list(
     State(app): State<App>,
     context: Context,
     _: Administrator,
     Query(range): Query<Range>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Entries>, Problem> {
     let (before, limit) = range.checked(50, context.language)?;
-    Ok(Json(json!({ "entries": entries(&app, before, limit).await? })))
+    Ok(Json(Entries { entries: entries(&app, before, limit).await? }))
 }
 
 pub(crate) async fn verify(State(app): State<App>, _: Administrator) -> Result<Json<AuditReport>, Problem> {

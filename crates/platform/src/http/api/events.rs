@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Query, State};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -24,16 +25,21 @@ pub(in crate::http) const LIMIT: u32 = 500;
 const WAIT_SECONDS: i64 = 5;
 
 /// Texts, so that a bad number is refused in our own words.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(crate) struct Since {
+    /// Only what has a greater number.
+    #[schemars(with = "Option<i64>", range(min = 0))]
     since: Option<String>,
+    /// The most events of the answer.
+    #[schemars(with = "Option<i64>", range(min = 1, max = LIMIT))]
     limit: Option<String>,
     /// Answer when there is something, or after so many seconds.
+    #[schemars(with = "Option<i64>", range(min = 0, max = WAIT_SECONDS))]
     wait: Option<String>,
 }
 
 /// Events, oldest first.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Events {
     events: Vec<Event>,
     /// The newest number that there is: ask for what comes after it next, unless there is `more`.
@@ -95,7 +101,7 @@ pub(in crate::http) async fn read(
         let more = events.len() > limit as usize;
         events.truncate(limit as usize);
         // A number above the newest is from before a backup was restored.
-        Ok::<_, StorageError>(Events { events, newest, more, gap: last + 1 < oldest || last > newest })
+        Ok::<_, StorageError>(Events { events, newest, more, gap: last < oldest.saturating_sub(1) || last > newest })
     });
     Ok(read.await?)
 }

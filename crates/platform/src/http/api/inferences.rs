@@ -2,27 +2,36 @@
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
-use axum::response::IntoResponse;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::audit::Range;
 use crate::accounts::Caller;
 use crate::http::context::{Body, Context};
+use crate::http::openapi::{Accepted, Csv, NoContent, Sent};
 use crate::http::{App, Problem, attachment};
-use crate::inference::{Progress, Submission};
+use crate::inference::{MAX_AT_ONCE, Progress, Submission};
 use crate::store::StorageError;
 use crate::store::inferences::{self as table, Finding, Inference, Mode, Review};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Submit {
+    #[schemars(length(min = 1, max = MAX_AT_ONCE))]
     scan_ids: Vec<i64>,
     /// The current model where none is named.
     model_id: Option<i64>,
     mode: Mode,
+    /// The least confidence of a finding.
+    #[schemars(range(min = 0, max = 1))]
     threshold: f64,
+}
+
+/// One inference for each scan.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Submitted {
+    ids: Vec<i64>,
 }
 
 pub(crate) async fn submit(
@@ -30,15 +39,15 @@ pub(crate) async fn submit(
     context: Context,
     caller: Caller,
     Body(entered): Body<Submit>,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<Accepted<Json<Submitted>>, Problem> {
     let Submit { scan_ids, model_id, mode, threshold } = entered;
     let ids =
         app.inferences.submit(&caller, Submission { scan_ids, model_id, mode, threshold }, context.address).await?;
-    Ok((StatusCode::ACCEPTED, Json(json!({ "ids": ids }))))
+    Ok(Accepted(Json(Submitted { ids })))
 }
 
 /// The model that an inference was made with.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct UsedModel {
     id: i64,
     version: String,
@@ -47,7 +56,8 @@ struct UsedModel {
 }
 
 /// An inference without its findings.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "InferenceSummary")]
 pub(crate) struct Summary {
     id: i64,
     scan_id: i64,
@@ -62,6 +72,7 @@ pub(crate) struct Summary {
     /// Others that are marked before this one, while it waits.
     waiting_before: Option<i64>,
     progress: Option<Progress>,
+    #[schemars(with = "Option<Map<String, Value>>")]
     failure: Option<Value>,
     /// All, accepted, rejected.
     tally: [i64; 3],
@@ -111,22 +122,30 @@ pub(in crate::http) async fn summaries(
     Ok(read.await?)
 }
 
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Inferences {
+    inferences: Vec<Summary>,
+}
+
 pub(crate) async fn list(
     State(app): State<App>,
     context: Context,
     caller: Caller,
     Query(range): Query<Range>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Inferences>, Problem> {
     let (before, limit) = range.checked(50, context.language)?;
-    Ok(Json(json!({ "inferences": summaries(&app, &caller, before, limit).await? })))
+    Ok(Json(Inferences { inferences: summaries(&app, &caller, before, limit).await? }))
 }
 
 /// An inference with its findings.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Inference")]
 pub(crate) struct Full {
     #[serde(flatten)]
     summary: Summary,
+    /// What the worker says about its work.
     #[serde(flatten)]
+    #[schemars(with = "Map<String, Value>")]
     details: Value,
     findings: Vec<Finding>,
 }
@@ -151,9 +170,9 @@ pub(crate) async fn cancel(
     context: Context,
     caller: Caller,
     Path(id): Path<i64>,
-) -> Result<StatusCode, Problem> {
+) -> Result<NoContent, Problem> {
     app.inferences.cancel(&caller, id, context.address).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(NoContent)
 }
 
 pub(crate) async fn remove(
@@ -161,12 +180,12 @@ pub(crate) async fn remove(
     context: Context,
     caller: Caller,
     Path(id): Path<i64>,
-) -> Result<StatusCode, Problem> {
+) -> Result<NoContent, Problem> {
     app.inferences.remove(&caller, id, context.address).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(NoContent)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SetReview {
     review: Option<Review>,
@@ -178,17 +197,13 @@ pub(crate) async fn review(
     caller: Caller,
     Path((id, number)): Path<(i64, u32)>,
     Body(SetReview { review }): Body<SetReview>,
-) -> Result<StatusCode, Problem> {
+) -> Result<NoContent, Problem> {
     app.inferences.review(&caller, id, number, review, context.address).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(NoContent)
 }
 
 /// The findings as a LUNA16 submission, with what was said about them in one more column.
-pub(crate) async fn csv(
-    State(app): State<App>,
-    caller: Caller,
-    Path(id): Path<i64>,
-) -> Result<impl IntoResponse, Problem> {
+pub(crate) async fn csv(State(app): State<App>, caller: Caller, Path(id): Path<i64>) -> Result<Sent<Csv>, Problem> {
     let Full { summary, findings, .. } = full(&app, &caller, id).await?;
     let mut table = "seriesuid,coordX,coordY,coordZ,probability,diameter_mm,review\n".to_owned();
     for finding in &findings {
@@ -197,15 +212,15 @@ pub(crate) async fn csv(
         let (confidence, diameter) = (finding.confidence, finding.diameter_mm);
         table += &format!("{},{x},{y},{z},{confidence},{diameter},{review}\n", summary.series_uid);
     }
-    Ok(attachment("text/csv; charset=utf-8", &format!("inference_{id}.csv"), table))
+    Ok(Sent::new(attachment("text/csv; charset=utf-8", &format!("inference_{id}.csv"), table)))
 }
 
 pub(crate) async fn json_file(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<i64>,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<Sent<Json<Full>>, Problem> {
     let full = full(&app, &caller, id).await?;
     let text = serde_json::to_string_pretty(&full).map_err(|_| Problem::internal())?;
-    Ok(attachment("application/json", &format!("inference_{id}.json"), text))
+    Ok(Sent::new(attachment("application/json", &format!("inference_{id}.json"), text)))
 }

@@ -2,30 +2,43 @@
 
 use axum::Json;
 use axum::extract::{Query, State};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::catalog::Message;
 use crate::http::context::{Administrator, Context};
 use crate::http::{App, Problem};
-use crate::logs::{self, Kind, Place, Wanted};
+use crate::logs::{self, Kind, Line, Place, Wanted};
 
 /// Texts, so that bad ones are refused in our own words.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(crate) struct Asked {
+    #[schemars(extend("enum" = ["server", "training"]))]
     kind: Option<String>,
+    /// The least important lines that are wanted.
+    #[schemars(extend("enum" = ["", "error", "warn", "info", "debug"]))]
     level: Option<String>,
+    /// A part of the line, whatever its case.
     q: Option<String>,
+    /// Only lines before this place, as `older` named it.
+    #[schemars(regex(pattern = r"^[0-9-]{10}\.[0-9]{1,18}$"))]
     before: Option<String>,
 }
 
-/// Lines, the newest first, and where older ones begin.
+/// Lines of a log, the newest first.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct LogPage {
+    lines: Vec<Line>,
+    /// Where older ones begin, for `before`.
+    older: Option<String>,
+}
+
 pub(crate) async fn list(
     State(app): State<App>,
     context: Context,
     _: Administrator,
     Query(asked): Query<Asked>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<LogPage>, Problem> {
     let bad = |name, expected: &str| {
         Problem::query(name, &Message::ExpectedWord { words: expected.to_owned() }, context.language)
     };
@@ -46,5 +59,5 @@ pub(crate) async fn list(
     let data = app.trainings.folder().to_owned();
     let read = tokio::task::spawn_blocking(move || logs::read(&data, kind, &wanted)).await;
     let page = read.ok().and_then(Result::ok).ok_or_else(Problem::internal)?;
-    Ok(Json(json!({ "lines": page.lines, "older": page.older.map(|place| place.to_string()) })))
+    Ok(Json(LogPage { lines: page.lines, older: page.older.map(|place| place.to_string()) }))
 }

@@ -3,6 +3,7 @@
 pub(super) mod accounts;
 pub(super) mod annotations;
 pub(super) mod audit;
+pub(super) mod docs;
 pub(super) mod events;
 pub(super) mod inferences;
 pub(super) mod logs;

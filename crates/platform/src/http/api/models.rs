@@ -5,14 +5,16 @@ use std::path::PathBuf;
 use axum::Json;
 use axum::body::Body as Stream;
 use axum::extract::{Path, State};
+use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
-use axum::http::{HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio_util::io::ReaderStream;
 
 use crate::accounts::Caller;
 use crate::http::context::{Administrator, Body, Context};
+use crate::http::openapi::{Binary, NoContent, Sent};
 use crate::http::{App, Problem};
 use crate::models::{self, Registry};
 use crate::store::models::{Model, get};
@@ -32,7 +34,7 @@ async fn model(app: &App, version: &str) -> Result<Model, Problem> {
     found.ok_or_else(Problem::no_model)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Promote {
     reason: String,
@@ -44,17 +46,17 @@ pub(crate) async fn promote(
     Administrator(caller): Administrator,
     Path(version): Path<String>,
     Body(Promote { reason }): Body<Promote>,
-) -> Result<StatusCode, Problem> {
+) -> Result<NoContent, Problem> {
     let model = model(&app, &version).await?;
     // What was changed on the disk does not come into use.
     models::verify(app.trainings.folder(), &model).await.map_err(models::ModelError::from)?;
     let now = app.clock.now();
     let job = move |db: &rusqlite::Connection| models::promote(db, &caller, model.id, &reason, context.address, now);
     app.store.write(now, job).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(NoContent)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Note {
     note: String,
@@ -66,12 +68,12 @@ pub(crate) async fn set_note(
     Administrator(caller): Administrator,
     Path(version): Path<String>,
     Body(Note { note }): Body<Note>,
-) -> Result<StatusCode, Problem> {
+) -> Result<NoContent, Problem> {
     let model = model(&app, &version).await?;
     let now = app.clock.now();
     let job = move |db: &rusqlite::Connection| models::set_note(db, &caller, model.id, &note, context.address, now);
     app.store.write(now, job).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(NoContent)
 }
 
 /// The file holds the names of the sites that took part, so it is for administrators.
@@ -80,7 +82,7 @@ pub(crate) async fn safetensors(
     context: Context,
     Administrator(caller): Administrator,
     Path(version): Path<String>,
-) -> Result<Response, Problem> {
+) -> Result<Sent<Binary>, Problem> {
     let model = model(&app, &version).await?;
     let path = models::verify(app.trainings.folder(), &model).await.map_err(models::ModelError::from)?;
     download(&app, context, caller, &model, path, "safetensors").await
@@ -91,7 +93,7 @@ pub(crate) async fn pth(
     context: Context,
     Administrator(caller): Administrator,
     Path(version): Path<String>,
-) -> Result<Response, Problem> {
+) -> Result<Sent<Binary>, Problem> {
     let model = model(&app, &version).await?;
     let path = models::pth(app.trainings.folder(), &model, &app.jobs).await?;
     download(&app, context, caller, &model, path, "pth").await
@@ -104,7 +106,7 @@ async fn download(
     model: &Model,
     path: PathBuf,
     extension: &str,
-) -> Result<Response, Problem> {
+) -> Result<Sent<Binary>, Problem> {
     let file = tokio::fs::File::open(path).await.map_err(|_| Problem::internal())?;
     let bytes = file.metadata().await.map_err(|_| Problem::internal())?.len();
     let now = app.clock.now();
@@ -117,5 +119,5 @@ async fn download(
         (CONTENT_LENGTH, bytes.into()),
         (CONTENT_DISPOSITION, HeaderValue::from_str(&name).map_err(|_| Problem::internal())?),
     ];
-    Ok((headers, Stream::from_stream(ReaderStream::new(file))).into_response())
+    Ok(Sent::new((headers, Stream::from_stream(ReaderStream::new(file))).into_response()))
 }

@@ -2,17 +2,17 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::IntoResponse;
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use super::slices::own_scan;
 use crate::accounts::Caller;
 use crate::data::Scan;
 use crate::data::examine::THUMBNAIL;
 use crate::http::context::Context;
+use crate::http::openapi::{NoContent, Picture, Sent};
 use crate::http::{App, Problem};
 use crate::store::StorageError;
 use crate::store::annotations;
@@ -20,7 +20,8 @@ use crate::store::scans::{all_of_user, bytes_of_user};
 use crate::store::uploads::expected_of_user;
 
 /// A complete scan.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ListedScan")]
 struct Shown {
     id: i64,
     series_uid: String,
@@ -49,8 +50,17 @@ fn shown(scan: Scan, nodules: usize) -> Shown {
     }
 }
 
+/// The caller's scans.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Scans {
+    scans: Vec<Shown>,
+    /// With unfinished uploads.
+    used_bytes: i64,
+    quota_bytes: u64,
+}
+
 /// The newest first, with what the caller uses of the quota.
-pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<Value>, Problem> {
+pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<Scans>, Problem> {
     let user = caller.user_id;
     let read = app.store.read(move |db| {
         let known = annotations::of_scans(db, user)?;
@@ -63,9 +73,8 @@ pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<
         let (_, expected) = expected_of_user(db, user)?;
         Ok::<_, StorageError>((scans, bytes_of_user(db, user)? + expected))
     });
-    let (scans, used) = read.await?;
-    let quota = app.uploads.quota_bytes();
-    Ok(Json(json!({ "scans": scans, "used_bytes": used, "quota_bytes": quota })))
+    let (scans, used_bytes) = read.await?;
+    Ok(Json(Scans { scans, used_bytes, quota_bytes: app.uploads.quota_bytes() }))
 }
 
 /// The middle slice in the lung window.
@@ -73,11 +82,11 @@ pub(crate) async fn thumbnail(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<i64>,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<Sent<Picture>, Problem> {
     let path = own_scan(&app, &caller, id).await?.header_path(app.trainings.folder()).with_file_name(THUMBNAIL);
     let png = tokio::fs::read(path).await.map_err(|_| Problem::not_found())?;
     // The number is never given to another scan, but whose it is may be asked again.
-    Ok(([(CONTENT_TYPE, "image/png"), (CACHE_CONTROL, "private, max-age=600")], png))
+    Ok(Sent::new(([(CONTENT_TYPE, "image/png"), (CACHE_CONTROL, "private, max-age=600")], png).into_response()))
 }
 
 pub(crate) async fn remove(
@@ -85,7 +94,7 @@ pub(crate) async fn remove(
     context: Context,
     caller: Caller,
     Path(id): Path<i64>,
-) -> Result<StatusCode, Problem> {
+) -> Result<NoContent, Problem> {
     app.uploads.remove_scan(&caller, id, context.address).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(NoContent)
 }

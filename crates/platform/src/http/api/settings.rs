@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use crate::catalog::{Language, Message};
 use crate::config::{Origin, Setting};
@@ -13,7 +13,8 @@ use crate::mail::Trouble;
 use crate::users::{Checked, Failure, Pooler};
 
 /// A setting for readers: a secret is not among the values.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Setting")]
 pub(in crate::http) struct Shown {
     pub(in crate::http) key: String,
     value: Option<String>,
@@ -43,12 +44,17 @@ pub(in crate::http) fn settings(app: &App) -> Vec<Shown> {
     app.settings.iter().map(Shown::from).collect()
 }
 
-pub(crate) async fn show(State(app): State<App>, _: Administrator) -> Json<Value> {
-    Json(json!({ "settings": settings(&app) }))
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Settings {
+    settings: Vec<Shown>,
+}
+
+pub(crate) async fn show(State(app): State<App>, _: Administrator) -> Json<Settings> {
+    Json(Settings { settings: settings(&app) })
 }
 
 /// What a test found, in plain words.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Verdict {
     ok: bool,
     title: String,

@@ -13,10 +13,11 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use imaging::luna16::Finding;
 use imaging::render::{Marker, Plane, SliceNumber, SliceStyle, render_part};
 use imaging::{Geometry, VoxelBox, Window};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::accounts::Caller;
@@ -24,6 +25,7 @@ use crate::catalog::{Language, Message};
 use crate::data::slices::{CutError, PREVIEW_LOW_HU, PREVIEW_STEP_HU, preview_factors};
 use crate::data::{Scan, scan_for};
 use crate::http::context::Context;
+use crate::http::openapi::{Binary, Kept, SliceOrPicture};
 use crate::http::{App, Problem};
 use crate::store::StorageError;
 use crate::store::annotations;
@@ -31,12 +33,17 @@ use crate::token::hex;
 
 /// Findings on one picture.
 const MARKS: usize = 64;
+/// Such marks and a point, for programs.
+const MARKS_PATTERN: &str = r"^([0-9]{1,9}:(-?[0-9]{1,5}(\.[0-9]{1,9})?,){3}[1-4]?[0-9]{1,2}(;|$)){0,64}$";
+const POINT_PATTERN: &str = r"^-?[0-9]{1,5}(\.[0-9]{1,9})?(,-?[0-9]{1,5}(\.[0-9]{1,9})?){2}$";
 /// A picture around a finding, millimetres.
 const FIELD_MM: std::ops::RangeInclusive<f64> = 5.0..=1000.0;
 /// The finest pixels, millimetres.
 const PIXEL_MM: std::ops::RangeInclusive<f64> = 0.05..=10.0;
 /// CT values that a window may have.
 const HU: std::ops::RangeInclusive<f64> = -5000.0..=5000.0;
+/// Widths that it may have.
+const WIDTH: std::ops::RangeInclusive<f64> = 1.0..=10_000.0;
 /// What saves less than a tenth is not worth unpacking.
 const WORTH: f64 = 0.9;
 
@@ -65,30 +72,73 @@ impl From<CutError> for Problem {
     }
 }
 
+/// Where the voxels of a scan lie on the grid that slices are counted on.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct ScanGeometry {
+    id: i64,
+    /// The content by a name that nobody can guess: in the query of slices, it lets a browser keep them for good.
+    edition: String,
+    series_uid: String,
+    /// Numbers of voxels.
+    shape_zyx: [usize; 3],
+    spacing_mm_xyz: [f64; 3],
+    /// The centre of the first voxel.
+    origin_mm_xyz: [f64; 3],
+    /// Direction cosines, row-major: column `j` is the world direction of grid axis `j` (x, y, z).
+    direction: [[f64; 3]; 3],
+    hu_min: i16,
+    hu_max: i16,
+    /// Whether the grid of the file is another one, so that values were interpolated.
+    resampled: bool,
+    preview: Preview,
+    /// What is known of its nodules.
+    annotations: Vec<Annotation>,
+}
+
+/// A known nodule.
+#[derive(Serialize, JsonSchema)]
+struct Annotation {
+    center_mm_xyz: [f64; 3],
+    diameter_mm: f64,
+}
+
+/// How to read a preview: a byte is `low_hu` and so many steps of `step_hu`, a voxel as wide as `factors_zyx` of the grid's.
+#[derive(Serialize, JsonSchema)]
+struct Preview {
+    factors_zyx: [usize; 3],
+    low_hu: i16,
+    step_hu: i16,
+}
+
 /// Where the voxels of a scan lie, of the grid that slices are counted on and of the file.
 pub(crate) async fn geometry(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<i64>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<ScanGeometry>, Problem> {
     let scan = own_scan(&app, &caller, id).await?;
     let (grid, resampled) = app.slices.grid(&scan).await?;
-    let factors_zyx = preview_factors(grid.shape_zyx);
     let (user, series) = (caller.user_id, scan.series_uid.clone());
     let known = app.store.read(move |db| annotations::of_series(db, user, &series).map_err(StorageError::from)).await?;
-    let known = known
-        .iter()
-        .map(|finding| json!({ "center_mm_xyz": finding.center_mm_xyz, "diameter_mm": finding.diameter_mm }));
-    let mut document = json!(grid);
-    document["annotations"] = known.collect();
-    document["id"] = id.into();
-    document["edition"] = edition(&scan).into();
-    document["series_uid"] = scan.series_uid.into();
-    document["hu_min"] = scan.hu_min.into();
-    document["hu_max"] = scan.hu_max.into();
-    document["resampled"] = resampled.into();
-    document["preview"] = json!({ "factors_zyx": factors_zyx, "low_hu": PREVIEW_LOW_HU, "step_hu": PREVIEW_STEP_HU });
-    Ok(Json(document))
+    let annotation = |known: Finding| Annotation { center_mm_xyz: known.center_mm_xyz, diameter_mm: known.diameter_mm };
+    Ok(Json(ScanGeometry {
+        id,
+        edition: edition(&scan),
+        series_uid: scan.series_uid,
+        shape_zyx: grid.shape_zyx,
+        spacing_mm_xyz: grid.spacing_mm_xyz,
+        origin_mm_xyz: grid.origin_mm_xyz,
+        direction: grid.direction,
+        hu_min: scan.hu_min,
+        hu_max: scan.hu_max,
+        resampled,
+        preview: Preview {
+            factors_zyx: preview_factors(grid.shape_zyx),
+            low_hu: PREVIEW_LOW_HU,
+            step_hu: PREVIEW_STEP_HU,
+        },
+        annotations: known.into_iter().map(annotation).collect(),
+    }))
 }
 
 /// `…/slice/axial/87` is the slice's CT values, row by row, as little-endian int16; `…/slice/axial/87.png` a picture.
@@ -100,13 +150,13 @@ pub(crate) async fn slice(
     Path((id, plane, name)): Path<(i64, Plane, String)>,
     Query(wanted): Query<Picture>,
     Query(Edition { edition }): Query<Edition>,
-) -> Result<Response, Problem> {
+) -> Result<Kept<SliceOrPicture>, Problem> {
     let scan = own_scan(&app, &caller, id).await?;
     let (number, is_picture) = name.strip_suffix(".png").map_or((name.as_str(), false), |number| (number, true));
     let index: usize = number.parse().map_err(|_| Problem::not_found())?;
     let edition = edition.as_deref();
+    let drawing = wanted.checked(context.language)?;
     if is_picture {
-        let drawing = wanted.checked(context.language)?;
         let what = format!("{plane:?}/{index}.png {drawing:?}");
         return kept(&scan, &what, edition, &headers, picture(&app, &scan, plane, index, drawing)).await;
     }
@@ -124,7 +174,7 @@ pub(crate) async fn preview(
     headers: HeaderMap,
     Path(id): Path<i64>,
     Query(Edition { edition }): Query<Edition>,
-) -> Result<Response, Problem> {
+) -> Result<Kept<Binary>, Problem> {
     let scan = own_scan(&app, &caller, id).await?;
     let levels = async {
         let levels = app.slices.preview(&scan).await?;
@@ -134,21 +184,29 @@ pub(crate) async fn preview(
 }
 
 /// As the geometry says it; then a browser may keep the answer.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(crate) struct Edition {
     edition: Option<String>,
 }
 
 /// What a picture of a slice shows. Texts, so that a bad value is refused in our own words.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(crate) struct Picture {
+    /// The middle of the window, HU.
+    #[schemars(with = "Option<f64>", range(min = *HU.start(), max = *HU.end()))]
     center: Option<String>,
+    /// The width of the window, HU.
+    #[schemars(with = "Option<f64>", range(min = *WIDTH.start(), max = *WIDTH.end()))]
     width: Option<String>,
     /// `number:x,y,z,diameter` in millimetres, several of them with `;` between.
+    #[schemars(regex(pattern = MARKS_PATTERN))]
     marks: Option<String>,
     /// `x,y,z` in millimetres: only the neighbourhood of it, `field_mm` wide.
+    #[schemars(regex(pattern = POINT_PATTERN))]
     around: Option<String>,
+    #[schemars(with = "Option<f64>", range(min = *FIELD_MM.start(), max = *FIELD_MM.end()))]
     field_mm: Option<String>,
+    #[schemars(with = "Option<f64>", range(min = *PIXEL_MM.start(), max = *PIXEL_MM.end()))]
     pixel_mm: Option<String>,
 }
 
@@ -170,7 +228,7 @@ impl Picture {
             found.map(Some).ok_or_else(|| refused(name, Message::ExpectedDecimal { from, to }))
         };
         let center = number("center", &self.center, HU)?.map_or(Window::LUNG.center_hu, |hu| hu as f32);
-        let width = number("width", &self.width, 1.0..=10_000.0)?.map_or(Window::LUNG.width_hu, |hu| hu as f32);
+        let width = number("width", &self.width, WIDTH)?.map_or(Window::LUNG.width_hu, |hu| hu as f32);
         let marks = self.marks.as_deref().unwrap_or_default().split(';').filter(|mark| !mark.is_empty());
         let markers: Option<Vec<Marker>> = marks.map(marker).collect();
         let markers = markers.filter(|markers| markers.len() <= MARKS);
@@ -258,13 +316,13 @@ fn edition(scan: &Scan) -> String {
 /// An answer that the browser keeps: for good where the address holds the scan's edition, which only the geometry tells, so
 /// that whoever signs in next in the same browser cannot get at it. Everything else is asked for again, and so is whose
 /// scan it is.
-async fn kept(
+async fn kept<C>(
     scan: &Scan,
     what: &str,
     presented: Option<&str>,
     headers: &HeaderMap,
     make: impl Future<Output = Result<Response, Problem>>,
-) -> Result<Response, Problem> {
+) -> Result<Kept<C>, Problem> {
     // Packed and plain bytes have the same tag, which makes it a weak one.
     let tag = format!("W/\"{}\"", tag(scan, what));
     let known = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -279,7 +337,7 @@ async fn kept(
     headers.insert(ETAG, HeaderValue::from_str(&tag).map_err(|_| Problem::internal())?);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(keep));
     headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
-    Ok(response)
+    Ok(Kept::new(response))
 }
 
 fn accepts_gzip(headers: &HeaderMap) -> bool {

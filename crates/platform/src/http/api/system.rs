@@ -2,12 +2,13 @@
 
 use axum::Json;
 use axum::extract::State;
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use super::settings::{reason, trouble_reason};
 use crate::accounts::{Role, Status};
 use crate::catalog::Language;
+use crate::http::Online;
 use crate::http::context::{Administrator, Context};
 use crate::http::{App, Problem};
 use crate::machine::Machine;
@@ -20,7 +21,7 @@ const PRESENT_MINUTES: u32 = 5;
 const NOTICE_MINUTES: u32 = 7 * 24 * 60;
 
 /// What there is to know about the running server.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct System {
     version: &'static str,
     started_at: String,
@@ -41,7 +42,7 @@ pub(crate) struct System {
 }
 
 /// Where the users are kept.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct UsersDatabase {
     /// `local`, `up` or `down`.
     state: &'static str,
@@ -53,7 +54,7 @@ pub(crate) struct UsersDatabase {
 }
 
 /// The way out for mail.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Mail {
     on: bool,
     waiting: i64,
@@ -63,9 +64,15 @@ pub(crate) struct Mail {
     trouble: Option<String>,
 }
 
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Health {
+    /// `ok`.
+    status: &'static str,
+}
+
 /// For whoever watches whether the server answers. It says nothing else.
-pub(crate) async fn health() -> Json<Value> {
-    Json(json!({ "status": "ok" }))
+pub(crate) async fn health() -> Json<Health> {
+    Json(Health { status: "ok" })
 }
 
 pub(crate) async fn show(State(app): State<App>, context: Context, _: Administrator) -> Result<Json<System>, Problem> {
@@ -118,7 +125,13 @@ pub(in crate::http) async fn system(app: &App, language: Language) -> Result<Sys
     Ok(read.await?)
 }
 
+/// Who is there.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Presence {
+    online: Vec<Online>,
+}
+
 /// Who has a page open now.
-pub(crate) async fn presence(State(app): State<App>, Administrator(_): Administrator) -> Json<Value> {
-    Json(json!({ "online": app.sockets.online() }))
+pub(crate) async fn presence(State(app): State<App>, Administrator(_): Administrator) -> Json<Presence> {
+    Json(Presence { online: app.sockets.online() })
 }

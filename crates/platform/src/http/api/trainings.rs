@@ -2,21 +2,21 @@
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::IntoResponse;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use crate::accounts::Caller;
 use crate::http::context::{Administrator, Body, Context};
+use crate::http::openapi::{Created, Csv, NoContent, Sent};
 use crate::http::{App, Problem};
 use crate::store::StorageError;
 use crate::store::trainings::{Speed, speeds};
 use crate::training::{Candidate, Entered, Summary, View, Wish, csv, summaries};
 
 /// What the launch form needs to know.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct PreFlight {
     pub(in crate::http) candidates: Vec<Candidate>,
     /// What times can be estimated from; nothing where no round was trained on this machine.
@@ -38,8 +38,18 @@ pub(in crate::http) async fn all(app: &App, caller: &Caller) -> Result<Vec<Summa
     Ok(app.store.read(move |db| summaries(db, &caller)).await?)
 }
 
-pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<Value>, Problem> {
-    Ok(Json(json!({ "trainings": all(&app, &caller).await? })))
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Trainings {
+    trainings: Vec<Summary>,
+}
+
+pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<Trainings>, Problem> {
+    Ok(Json(Trainings { trainings: all(&app, &caller).await? }))
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Launched {
+    id: i64,
 }
 
 pub(crate) async fn launch(
@@ -47,9 +57,9 @@ pub(crate) async fn launch(
     context: Context,
     Administrator(caller): Administrator,
     Body(entered): Body<Entered>,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<Created<Json<Launched>>, Problem> {
     let id = app.trainings.launch(caller, entered, context.address).await?;
-    Ok((StatusCode::CREATED, Json(json!({ "id": id }))))
+    Ok(Created(Json(Launched { id })))
 }
 
 pub(in crate::http) async fn one(app: &App, caller: &Caller, id: &str) -> Result<View, Problem> {
@@ -65,7 +75,7 @@ pub(crate) async fn show(
     Ok(Json(one(&app, &caller, &id).await?))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Reason {
     reason: String,
@@ -78,10 +88,10 @@ async fn change(
     id: &str,
     wish: Wish,
     reason: String,
-) -> Result<StatusCode, Problem> {
+) -> Result<NoContent, Problem> {
     let id = id.parse().map_err(|_| Problem::no_training())?;
     app.trainings.change(caller, id, wish, reason, context.address).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(NoContent)
 }
 
 pub(crate) async fn pause(
@@ -90,7 +100,7 @@ pub(crate) async fn pause(
     caller: Administrator,
     Path(id): Path<String>,
     Body(Reason { reason }): Body<Reason>,
-) -> Result<StatusCode, Problem> {
+) -> Result<NoContent, Problem> {
     change(&app, context, caller, &id, Wish::Pause, reason).await
 }
 
@@ -100,7 +110,7 @@ pub(crate) async fn resume(
     caller: Administrator,
     Path(id): Path<String>,
     Body(Reason { reason }): Body<Reason>,
-) -> Result<StatusCode, Problem> {
+) -> Result<NoContent, Problem> {
     change(&app, context, caller, &id, Wish::Resume, reason).await
 }
 
@@ -110,12 +120,12 @@ pub(crate) async fn stop(
     caller: Administrator,
     Path(id): Path<String>,
     Body(Reason { reason }): Body<Reason>,
-) -> Result<StatusCode, Problem> {
+) -> Result<NoContent, Problem> {
     change(&app, context, caller, &id, Wish::Stop, reason).await
 }
 
 /// Which trainings: numbers with commas between them; all where there is nothing.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(crate) struct Which {
     ids: Option<String>,
 }
@@ -132,7 +142,7 @@ pub(crate) async fn export(
     State(app): State<App>,
     caller: Caller,
     Query(which): Query<Which>,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<Sent<Csv>, Problem> {
     let chosen = which.chosen();
     let mut views = Vec::new();
     for summary in all(&app, &caller).await? {
@@ -142,5 +152,5 @@ pub(crate) async fn export(
     }
     let headers =
         [(CONTENT_TYPE, "text/csv; charset=utf-8"), (CONTENT_DISPOSITION, "attachment; filename=\"trainings.csv\"")];
-    Ok((headers, csv(&views)))
+    Ok(Sent::new((headers, csv(&views)).into_response()))
 }

@@ -1,5 +1,6 @@
 //! Pages. They show what there is at the moment; what people do on them goes to the API.
 
+pub(super) mod docs;
 pub(super) mod trainings;
 
 use axum::extract::{Path, Query, State};
