@@ -38,6 +38,9 @@ enum Command {
         /// A smaller job, for a first look
         #[arg(long)]
         quick: bool,
+        /// End when everything is done instead of serving on
+        #[arg(long)]
+        exit: bool,
     },
     /// Install what the tests need, run `check` and every test
     Test,
@@ -79,7 +82,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     let project = Project::find()?;
     match command {
-        Command::Demo { quick } => programs::demo(&project, quick),
+        Command::Demo { quick, exit } => programs::demo(&project, quick, exit),
         Command::Test => test::run(&project),
         Command::Check => check::run(&project),
         Command::Bench(options) => bench::run(&project, &options),

@@ -10,7 +10,7 @@ use crate::crate_graph::CrateGraph;
 use crate::project::Project;
 
 /// The whole job of the platform. The program itself knows what that is.
-pub(crate) fn demo(project: &Project, quick: bool) -> Result<()> {
+pub(crate) fn demo(project: &Project, quick: bool, exit: bool) -> Result<()> {
     run(project.cargo().args(["build", "--release", "--package", "fednodule"]))?;
     let program = project.target.join("release").join("fednodule").with_extension(std::env::consts::EXE_EXTENSION);
     let mut demo = Command::new(program);
@@ -18,6 +18,11 @@ pub(crate) fn demo(project: &Project, quick: bool) -> Result<()> {
     if quick {
         demo.arg("--quick");
     }
+    if exit {
+        demo.arg("--exit");
+    }
+    // Its own port, so that a server that is in use is left alone.
+    demo.args(["--serve", "127.0.0.1:8090"]);
     run(demo.args(["--out", if quick { "runs/demo-quick" } else { "runs/demo" }]))
 }
 

@@ -1,6 +1,7 @@
 // No doc comments here: clap would show them, and the help comes from the catalogue (see `page`).
 //! The arguments of every command.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -88,6 +89,8 @@ pub(crate) struct Train {
     pub(crate) batch_size: u32,
     #[arg(long, value_name = "ML", default_value = "1500", value_parser = clap::value_parser!(u32).range(50..=5000))]
     pub(crate) min_lung_ml: u32,
+    #[arg(long, value_name = "NAME", default_value = "usual", value_parser = PossibleValuesParser::new(["usual", "brief"]))]
+    pub(crate) sampling: String,
     #[arg(long, value_name = "RATE", default_value = "0.001")]
     pub(crate) learning_rate: f64,
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -146,6 +149,10 @@ pub(crate) struct Demo {
     pub(crate) quick: bool,
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) serve: Option<SocketAddr>,
+    #[arg(long, requires = "serve")]
+    pub(crate) exit: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,4 +1,4 @@
-//! `fednodule demo --quick`, from nothing to the page, and a second time.
+//! `fednodule demo --quick`, as `cargo xtask demo` runs it, from nothing to the page, and a second time.
 #![expect(clippy::unwrap_used, reason = "a test: it fails by panicking")]
 #![expect(dead_code, reason = "each test file uses its part of the common helpers")]
 
@@ -11,7 +11,10 @@ use serde_json::Value;
 fn the_quick_demo_reaches_its_end_and_does_nothing_twice() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("demo");
-    let demo = || -> Run { program().args(["demo", "--quick", "--json", "--out"]).arg(&out).output().unwrap().into() };
+    let demo = || -> Run {
+        let serve = ["--serve", "127.0.0.1:0", "--exit"];
+        program().args(["demo", "--quick", "--json"]).args(serve).arg("--out").arg(&out).output().unwrap().into()
+    };
 
     let first = demo();
     assert_eq!(first.code, Some(0), "{first:?}");
@@ -29,14 +32,16 @@ fn the_quick_demo_reaches_its_end_and_does_nothing_twice() {
     let rounds = document["session"]["rounds"].as_array().unwrap();
     assert!(loss(rounds.last().unwrap()) < 0.7 * loss(&rounds[0]), "{rounds:?}");
     assert!(document["note"].as_str().unwrap().contains("合成体模结果"));
-    for file in ["comparison.html", "froc.svg", "study.json", "training_history.json", "predictions/predictions.csv"] {
+    for file in
+        ["comparison.html", "froc.svg", "study.json", "server/training_history.json", "predictions/predictions.csv"]
+    {
         assert!(out.join(file).is_file(), "{file} is missing");
     }
 
     let models = || -> Vec<_> {
-        let names = common::names(&out.join("models")).into_iter().filter(|name| name.ends_with(".safetensors"));
+        let names = common::names(&out.join("server/models")).into_iter().filter(|name| name.ends_with(".safetensors"));
         names
-            .map(|name| (std::fs::metadata(out.join("models").join(&name)).unwrap().modified().unwrap(), name))
+            .map(|name| (std::fs::metadata(out.join("server/models").join(&name)).unwrap().modified().unwrap(), name))
             .collect()
     };
     let written = models();

@@ -68,7 +68,7 @@ fn request(args: &args::Train, device: ChosenDevice) -> anyhow::Result<TrainRequ
             round_deadline_s: args.round_deadline,
             ..SessionConfig::default()
         },
-        sampling: Sampling::default(),
+        sampling: if args.sampling == "brief" { Sampling::brief() } else { Sampling::default() },
         initial: args.initial.clone(),
         note,
         out: args.out.clone(),

@@ -69,6 +69,8 @@ messages! {
         / "Enter 1 to 2592000 seconds (30 days), or nothing to wait for every institution.";
     TrainingAlgorithm: "请选择 FedAvg、FedProx、FedAvgM 或 FedAdam。" / "Choose FedAvg, FedProx, FedAvgM or FedAdam.";
     TrainingNetwork: "请从列表中选择网络。" / "Choose a network from the list.";
+    TrainingLung: "请填 50 到 5000 毫升的整数；成人通常为 1500。" / "Enter a whole number from 50 to 5000 ml; 1500 is usual for adults.";
+    TrainingSampling: "请选择常规或短训练。" / "Choose usual or brief.";
     TrainingSeed: "请填 0 到 9007199254740991 的整数。" / "Enter a whole number from 0 to 9007199254740991.";
     TrainingInitial: "没有这个模型版本，请从列表中选择。" / "There is no such model version; choose one from the list.";
     TrainingOtherNetwork { network }: "该模型的网络是 {network}，与所选网络不同；请改选网络或起始模型。"

@@ -44,6 +44,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/5_trainings.sql"),
     include_str!("schema/6_inferences.sql"),
     include_str!("schema/7_uploads.sql"),
+    include_str!("schema/8_preparation.sql"),
 ];
 const SCHEMA_VERSION: i64 = STEPS.len() as i64;
 

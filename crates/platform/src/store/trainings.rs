@@ -3,8 +3,8 @@
 use federation::SessionConfig;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use schemars::JsonSchema;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::names::stored_by_name;
@@ -59,10 +59,21 @@ pub(crate) struct Training {
     pub(crate) finished_at: Option<Moment>,
     pub(crate) crashes: u32,
     pub(crate) monitor: Monitor,
+    pub(crate) preparation: Preparation,
+}
+
+/// How scans are prepared and sampled: the words of `fednodule train`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Preparation {
+    /// Lungs are not smaller, millilitres.
+    pub(crate) min_lung_ml: u32,
+    /// `usual`, or `brief` for runs of minutes.
+    pub(crate) sampling: String,
 }
 
 /// One that is not stored yet.
 pub(crate) struct NewTraining<'a> {
+    pub(crate) preparation: &'a Preparation,
     pub(crate) network: &'a str,
     pub(crate) config: &'a SessionConfig,
     pub(crate) initial_model: Option<i64>,
@@ -95,7 +106,7 @@ pub(crate) struct Entry {
 }
 
 const COLUMNS: &str = "id, state, cause, reason, network, config, initial_model, note, created_at, started_at,
-                       finished_at, crashes, monitor";
+                       finished_at, crashes, monitor, preparation";
 
 fn training(row: &Row<'_>) -> rusqlite::Result<Training> {
     Ok(Training {
@@ -112,6 +123,7 @@ fn training(row: &Row<'_>) -> rusqlite::Result<Training> {
         finished_at: row.get::<_, Option<i64>>(10)?.map(Moment),
         crashes: row.get(11)?,
         monitor: document(row, 12)?,
+        preparation: document(row, 13)?,
     })
 }
 
@@ -128,11 +140,20 @@ pub(super) fn json(value: &impl Serialize) -> rusqlite::Result<String> {
 }
 
 pub(crate) fn insert(db: &Connection, new: &NewTraining<'_>, now: Moment) -> rusqlite::Result<i64> {
-    let sql = "INSERT INTO trainings (state, network, config, initial_model, note, created_by, created_at, queued_at, monitor)
-               VALUES ('queued', ?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7)";
+    let sql = "INSERT INTO trainings
+                 (state, network, config, initial_model, note, created_by, created_at, queued_at, monitor, preparation)
+               VALUES ('queued', ?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8)";
     let monitor = Monitor::new(new.sites.iter().map(|site| site.username.as_str()));
-    let values =
-        params![new.network, json(new.config)?, new.initial_model, new.note, new.created_by, now.0, json(&monitor)?];
+    let values = params![
+        new.network,
+        json(new.config)?,
+        new.initial_model,
+        new.note,
+        new.created_by,
+        now.0,
+        json(&monitor)?,
+        json(new.preparation)?
+    ];
     db.prepare_cached(sql)?.execute(values)?;
     let id = db.last_insert_rowid();
     let sql = "INSERT INTO training_sites (training_id, user_id, scans, nodules) VALUES (?1, ?2, ?3, ?4)";

@@ -165,6 +165,7 @@ fn launch(
     }
     let new = NewTraining {
         network: &plan.network,
+        preparation: &plan.preparation,
         config: &plan.config,
         initial_model: plan.initial_model,
         note: &plan.note,

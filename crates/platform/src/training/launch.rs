@@ -7,9 +7,13 @@ use serde_json::{Number, Value};
 
 use crate::accounts::Invalid;
 use crate::catalog::Message;
+use crate::store::trainings::Preparation;
 
 /// The networks that can be trained, from small to large; the last one is the classic 3D U-Net.
 pub(crate) const NETWORKS: [&str; 6] = ["xxs", "xs", "s", "m", "l", "classic"];
+pub(crate) const SAMPLINGS: [&str; 2] = ["usual", "brief"];
+/// Millilitres of a pair of lungs that is not a child's.
+const MIN_LUNG_ML: u32 = 1500;
 pub(crate) const ALGORITHMS: [&str; 4] = ["FedAvg", "FedProx", "FedAvgM", "FedAdam"];
 /// Characters of a note or a reason.
 const MAX_TEXT: usize = 500;
@@ -47,6 +51,12 @@ pub(crate) struct Entered {
     /// The longest time for the sites to train, and again to evaluate, in seconds.
     #[schemars(with = "Option<u32>", range(min = 1, max = 2_592_000))]
     round_deadline_s: Value,
+    /// Lungs are not smaller, millilitres; less than usual for children and for small phantoms.
+    #[schemars(with = "Option<u32>", range(min = 50, max = 5000))]
+    min_lung_ml: Value,
+    /// Which places of the scans are trained on: `brief` is for runs of minutes.
+    #[schemars(with = "Option<String>", extend("enum" = names(&SAMPLINGS)))]
+    sampling: Value,
     /// The version to start from; a network without training where none is named.
     #[schemars(with = "Option<i64>")]
     initial_model: Value,
@@ -62,6 +72,7 @@ pub(crate) struct Entered {
 pub(crate) struct Plan {
     pub(crate) config: SessionConfig,
     pub(crate) network: String,
+    pub(crate) preparation: Preparation,
     pub(crate) initial_model: Option<i64>,
     pub(crate) participants: Vec<String>,
     pub(crate) note: String,
@@ -149,6 +160,15 @@ impl Entered {
         if !NETWORKS.contains(&network) {
             invalid.push(Invalid { field: "network", message: Message::TrainingNetwork });
         }
+        let sampling = self.sampling.as_str().unwrap_or(if self.sampling.is_null() { "usual" } else { "" }).to_owned();
+        if !SAMPLINGS.contains(&sampling.as_str()) {
+            invalid.push(Invalid { field: "sampling", message: Message::TrainingSampling });
+        }
+        let mut min_lung_ml = MIN_LUNG_ML;
+        if !whole(&self.min_lung_ml, &mut min_lung_ml) || !(50..=5000).contains(&min_lung_ml) {
+            invalid.push(Invalid { field: "min_lung_ml", message: Message::TrainingLung });
+        }
+        let preparation = Preparation { min_lung_ml, sampling };
         let note = match &self.note {
             Value::Null => Some(String::new()),
             Value::String(text) => sentence(text),
@@ -174,7 +194,7 @@ impl Entered {
             return Err(invalid);
         }
         let (network, note) = (network.to_owned(), note.unwrap_or_default());
-        Ok(Plan { config, network, initial_model, participants, note })
+        Ok(Plan { config, network, preparation, initial_model, participants, note })
     }
 }
 

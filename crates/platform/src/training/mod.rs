@@ -33,7 +33,7 @@ use crate::store::{StorageError, Store};
 
 pub(crate) use actions::Wish;
 pub(crate) use export::csv;
-pub(crate) use launch::{ALGORITHMS, Entered, NETWORKS, sentence, text_too_long};
+pub(crate) use launch::{ALGORITHMS, Entered, NETWORKS, SAMPLINGS, sentence, text_too_long};
 pub(crate) use monitor::Monitor;
 pub(crate) use readiness::Candidate;
 pub(crate) use view::{Summary, View, summaries};

@@ -128,6 +128,8 @@ impl Inner {
         add("--algorithm", algorithm(&h.algorithm).into());
         add("--seed", h.seed.to_string().into());
         add("--network", training.network.clone().into());
+        add("--min-lung-ml", training.preparation.min_lung_ml.to_string().into());
+        add("--sampling", training.preparation.sampling.clone().into());
         add("--min-sites", training.config.minimum_sites.to_string().into());
         if let Some(seconds) = training.config.round_deadline_s {
             add("--round-deadline", seconds.to_string().into());

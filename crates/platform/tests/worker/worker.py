@@ -93,9 +93,9 @@ class Training:
         parser.add_argument("--session")
         parser.add_argument("--resume")
         parser.add_argument("--site", action="append", default=[])
-        for name in ["rounds", "local-epochs", "patches-per-epoch", "batch-size", "patch-size", "seed", "min-sites", "round-deadline"]:
+        for name in ["rounds", "local-epochs", "patches-per-epoch", "batch-size", "patch-size", "seed", "min-sites", "round-deadline", "min-lung-ml"]:
             parser.add_argument(f"--{name}", type=int)
-        for name in ["learning-rate", "algorithm", "network", "initial", "note"]:
+        for name in ["learning-rate", "algorithm", "network", "initial", "note", "sampling"]:
             parser.add_argument(f"--{name}")
         self.arguments = parser.parse_args(arguments)
         self.out = self.arguments.out

@@ -5,7 +5,7 @@ import { go, text } from "./dom.js";
 import { mark, showProblem } from "./forms.js";
 import { duration } from "./make.js";
 
-const NUMBERS = ["rounds", "local_epochs", "patches_per_epoch", "learning_rate", "batch_size", "patch_size", "seed", "minimum_sites"];
+const NUMBERS = ["rounds", "local_epochs", "patches_per_epoch", "learning_rate", "batch_size", "patch_size", "seed", "minimum_sites", "min_lung_ml"];
 
 export function wireLaunch() {
   const form = document.querySelector("[data-launch]");
@@ -51,7 +51,7 @@ export function wireLaunch() {
     const minutes = number("deadline_minutes");
     body.round_deadline_s = minutes === "" ? null : Math.round(minutes * 60);
     body.initial_model = value("initial_model") === "" ? null : Number(value("initial_model"));
-    Object.assign(body, { algorithm: value("algorithm"), network: value("network"), note: value("note"), participants: participants() });
+    Object.assign(body, { algorithm: value("algorithm"), network: value("network"), sampling: value("sampling"), note: value("note"), participants: participants() });
     const button = form.querySelector("button[type=submit]");
     button.disabled = true;
     const answer = await call("POST", "/api/trainings", body);

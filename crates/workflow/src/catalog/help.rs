@@ -99,6 +99,11 @@ const HELP: &[(&str, &str, &str)] = &[
         "Lungs of less volume (mL, both) count as badly outlined, and the whole body is searched instead; lower it for children or small phantoms (150 for these)",
     ),
     (
+        "train.sampling",
+        "取样：usual 常规；brief 用于几分钟的短训练，更多取结节处",
+        "Places that are trained on: usual, or brief for runs of minutes, which looks at more nodules",
+    ),
+    (
         "train.min_sites",
         "一轮至少需要的中心数；默认 2，只有一个中心时为 1",
         "Sites that a round needs at least; 2 by default, 1 where only one is named",
@@ -127,6 +132,12 @@ const HELP: &[(&str, &str, &str)] = &[
         "几分钟的小规模演示（结果不说明性能）",
         "A small run of minutes (its results say nothing about performance)",
     ),
+    (
+        "demo.serve",
+        "在这个地址启动网页平台，联邦训练在其上进行，可以观看",
+        "Start the web platform on this address; the federated training runs there and can be watched",
+    ),
+    ("demo.exit", "完成后结束，而不是继续提供网页", "End when everything is done instead of serving on"),
     ("demo.out", "输出文件夹", "Output folder"),
     (
         "serve",

@@ -152,6 +152,10 @@ messages! {
     DemoScoring { contender }: "评价 {contender}" / "Scoring {contender}";
     DemoScored { contender, cpm, sensitivity }: "{contender}：CPM {cpm}，每例 1 个假阳性时灵敏度 {sensitivity}（合成体模结果）"
         / "{contender}: CPM {cpm}, sensitivity {sensitivity} at 1 false positive per scan (synthetic phantoms)";
+    DemoUpload { hospital }: "上传：{hospital}" / "Uploading: {hospital}";
+    DemoWatch { address }: "联邦训练正在平台上进行：打开 http://{address}/trainings/1 观看" / "The federated training runs on the platform: watch it at http://{address}/trainings/1";
+    DemoRounds: "联邦训练（平台）" / "Federated training (platform)";
+    DemoAccount { username, password }: "  登录：{username}　密码：{password}" / "  Log in: {username}  password: {password}";
     DemoModel: "联邦模型" / "Federated model";
     DemoComparison: "对比报告" / "Comparison";
     DemoFigures: "FROC 曲线" / "FROC curves";

@@ -12,7 +12,7 @@ use crate::http::api::trainings::{all, one, pre_flight};
 use crate::http::context::{Administrator, Context};
 use crate::http::{App, Problem};
 use crate::store::trainings::State as Course;
-use crate::training::{ALGORITHMS, NETWORKS};
+use crate::training::{ALGORITHMS, NETWORKS, SAMPLINGS};
 
 pub(crate) async fn list(State(app): State<App>, context: Context, caller: Caller) -> Result<Html<String>, Problem> {
     let trainings = Value::from(Serde(all(&app, &caller).await?));
@@ -42,6 +42,7 @@ pub(crate) async fn launch(
         models => Value::from(Serde(models.versions)),
         defaults => Value::from(Serde(defaults)),
         networks => NETWORKS,
+        samplings => SAMPLINGS,
         algorithms => ALGORITHMS,
     };
     inside(&app, "launch.html", "/trainings", context, &caller, values)

@@ -1,13 +1,17 @@
-//! `fednodule demo`: every command's work in one, on phantoms.
+//! `fednodule demo`: every command's work in one, on phantoms; with `--serve` the federated training takes place on a server.
+
+mod server;
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::time::Duration;
 
 use detector::inference::{Mode, PredictOptions};
 use detector::training::Sampling;
 use detector::{Architecture, DeviceChoice, Plan};
 use federation::{Hyperparameters, SessionConfig, SessionId, SiteId};
 use phantom::{DatasetSpec, HospitalStyle, Size, write_dataset};
+use serde_json::{Value, json};
 use workflow::catalog::{Language, Message};
 use workflow::predict::{PredictEvent, PredictRequest, predict};
 use workflow::report::comparison;
@@ -86,22 +90,39 @@ pub(crate) fn run(args: &args::Demo, console: &Console) -> anyhow::Result<Exit> 
     let [(_, training_spec), _] = &specs;
     let held_out = folders.pop().unwrap_or_default();
     let sites = folders.pop().unwrap_or_default();
+    let last_held_out = held_out.last().cloned().unwrap_or_default();
 
     let mut notes = vec![Message::NotePhantoms];
     notes.extend(args.quick.then_some(Message::NoteQuick));
     let note = notes.iter().map(|note| Language::ALL.map(|language| note.text(language)).join(" / "));
-    let note = note.collect::<Vec<_>>().join("\n");
-    let sites = (0..sites.len())
-        .map(|i| {
-            let id = SiteId::new(training_spec.site_name(i))?;
-            Ok(SiteRequest { id, folder: sites[i].clone(), annotations: None })
-        })
-        .collect::<anyhow::Result<_>>()?;
+    // One line, as a server keeps it.
+    let note = note.collect::<Vec<_>>().join(" ");
+    let names: Vec<String> = (0..sites.len()).map(|site| training_spec.site_name(site)).collect();
     let patch_size = scale.hyperparameters.patch_size as usize;
     let mut plan = Plan::with_patch(patch_size);
     plan.lungs.volume_ml = Size::Small.lung_volume_ml();
+    let watched =
+        args.serve.map(|listen| server::Server::start(listen, &args.out.join("server"), &names)).transpose()?;
+    if let Some(server) = &watched {
+        announce(server, console);
+        let launch = launch(&scale, &plan, &names, &note);
+        server.train(&sites, &launch, &bar, console, stop)?;
+    }
+    // On a server the session is the first of its data folder, over the files that were uploaded.
+    let (session, folder, out) = match &watched {
+        Some(server) => ("1", Some(server.data.join("uploads")), server.data.clone()),
+        None => (if args.quick { "demo-quick" } else { "demo" }, None, args.out.clone()),
+    };
+    let sites = names
+        .iter()
+        .zip(sites)
+        .map(|(name, own)| {
+            let uploaded = folder.as_ref().map(|uploads| uploads.join(format!("{name}_data")));
+            Ok(SiteRequest { id: SiteId::new(name.as_str())?, folder: uploaded.unwrap_or(own), annotations: None })
+        })
+        .collect::<anyhow::Result<_>>()?;
     let training = TrainRequest {
-        session: SessionId::new(if args.quick { "demo-quick" } else { "demo" })?,
+        session: SessionId::new(session)?,
         sites,
         architecture: Architecture::by_name("xxs")?,
         plan,
@@ -109,7 +130,7 @@ pub(crate) fn run(args: &args::Demo, console: &Console) -> anyhow::Result<Exit> 
         sampling: Sampling::brief(),
         initial: None,
         note,
-        out: args.out.clone(),
+        out,
         device: device.device,
     };
     // Every candidate counts for the curve.
@@ -155,7 +176,39 @@ pub(crate) fn run(args: &args::Demo, console: &Console) -> anyhow::Result<Exit> 
         &mut |_: PredictEvent<'_>| if stop.requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) },
     )?;
     console.result(&report.document(), || summary(&report, args, &federated, console))?;
+    let Some(server) = watched else { return Ok(Exit::Success) };
+    // Only now: nobody may train on them.
+    server.mark(&last_held_out, &console.bar())?;
+    if args.exit {
+        server.stop()?;
+        return Ok(Exit::Success);
+    }
+    announce(&server, console);
+    while !stop.requested() {
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    server.stop()?;
+    console.note(Message::ServeStopped);
     Ok(Exit::Success)
+}
+
+/// Where the server is, and who can log in.
+fn announce(server: &server::Server, console: &Console) {
+    console.note(Message::ServeReady { address: &server.address });
+    let accounts = std::iter::once(&server.accounts.administrator).chain(&server.accounts.hospitals);
+    for account in accounts {
+        console.note(Message::DemoAccount { username: &account.username, password: &account.password });
+    }
+}
+
+/// The training as a server is asked for it.
+fn launch(scale: &Scale, plan: &Plan, participants: &[String], note: &str) -> Value {
+    let h = &scale.hyperparameters;
+    json!({
+        "participants": participants, "rounds": h.rounds, "local_epochs": h.local_epochs, "note": note,
+        "patches_per_epoch": h.patches_per_epoch, "learning_rate": h.learning_rate, "batch_size": h.batch_size,
+        "patch_size": h.patch_size, "network": "xxs", "sampling": "brief", "min_lung_ml": *plan.lungs.volume_ml.start() as u32,
+    })
 }
 
 /// The tables, the result in a sentence, and where everything is.
