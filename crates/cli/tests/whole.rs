@@ -1,6 +1,6 @@
 //! The whole way in Chromium with the real program: registering, uploading with an interruption, training, a model in use, a scan
 //! marked, read and reported.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test: it fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test: it fails by panicking")]
 #![expect(dead_code, reason = "each test file uses its part of the common helpers")]
 
 mod common;
