@@ -113,6 +113,21 @@ await page.waitForSelector("#confirm[open]");
 await page.click("#confirm button[value=yes]");
 await page.waitForFunction(() => document.querySelectorAll("#scans tbody tr").length === 1);
 
+// Dropped on the page, and taken away again.
+await page.evaluate(() => {
+  const header = "ObjectType = Image\nNDims = 3\nDimSize = 8 8 4\nElementSpacing = 1 1 1\nElementType = MET_SHORT\nElementDataFile = 1.2.9.raw\n";
+  const voxels = Int16Array.from({ length: 256 }, (_, voxel) => voxel - 900);
+  const dataTransfer = new DataTransfer();
+  for (const [content, name] of [[header, "1.2.9.mhd"], [voxels, "1.2.9.raw"]]) dataTransfer.items.add(new File([content], name));
+  dispatchEvent(new DragEvent("dragenter", { bubbles: true, dataTransfer }));
+  dispatchEvent(new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer }));
+});
+await page.waitForSelector("#scans tr:has-text('1.2.9')");
+await page.click("#scans tr:has-text('1.2.9') button.danger");
+await page.waitForSelector("#confirm[open]");
+await page.click("#confirm button[value=yes]");
+await page.waitForFunction(() => document.querySelectorAll("#scans tbody tr").length === 1);
+
 // By keyboard: the first field of the page is reached and opens the choice of files.
 await page.focus("#files");
 expect(await page.evaluate(() => getComputedStyle(document.querySelector("label:focus-within")).outlineStyle !== "none"), "a focused choice of files does not show");

@@ -25,8 +25,15 @@ function size(bytes) {
 
 /** Everything in what was dropped, folders too: `{ path, file }`. */
 async function dropped(items) {
-  const entries = [...items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
   const found = [];
+  const entries = [];
+  for (const item of items) {
+    const entry = item.webkitGetAsEntry();
+    // What is no file of a disk, such as an attachment of a mail, has no entry.
+    const file = entry ? null : item.getAsFile();
+    if (entry) entries.push(entry);
+    else if (file) found.push({ path: file.name, file });
+  }
   const walk = async (entry) => {
     if (entry.isFile) {
       const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
