@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 use self::task::{Contender, Measure, Task};
 use self::worker::Worker;
+use crate::command::run as run_command;
 use crate::peers;
 use crate::programs::example;
 use crate::project::Project;
@@ -36,6 +37,9 @@ pub(crate) struct Options {
     /// Threads of every contender
     #[arg(long, default_value_t = 2)]
     threads: u32,
+    /// Instead: the web platform with 200 people, 20 uploads and a training at once
+    #[arg(long, conflicts_with_all = ["threads", "only"])]
+    load: bool,
     /// Only the tasks whose names contain this
     #[arg(long, value_name = "TEXT", default_value = "")]
     only: String,
@@ -96,7 +100,24 @@ struct Bench {
 }
 
 /// Measures, prints, and fails only where nothing could be measured: a slow time is a result.
+/// The program itself under load; what that is stands in crates/platform/examples/load.rs.
+fn load(project: &Project, options: &Options) -> Result<()> {
+    let build = |arguments: &[&str]| run_command(project.cargo().args(["build", "--release"]).args(arguments));
+    build(&["--package", "fednodule"])?;
+    build(&["--package", "platform", "--example", "load"])?;
+    let release = project.target.join("release");
+    let program = |path: PathBuf| path.with_extension(std::env::consts::EXE_EXTENSION);
+    let mut load = Command::new(program(release.join("examples").join("load")));
+    load.current_dir(&project.root).arg(program(release.join("fednodule")));
+    load.arg(if options.quick { "15" } else { "60" });
+    load.arg(options.json.as_deref().unwrap_or(Path::new("-")));
+    run_command(&mut load)
+}
+
 pub(crate) fn run(project: &Project, options: &Options) -> Result<()> {
+    if options.load {
+        return load(project, options);
+    }
     let mut bench = Bench::prepare(project, options.threads)?;
     let machine = machine::describe();
     let versions = bench.versions();

@@ -1,5 +1,7 @@
 //! Signing in and out, and who is behind a request.
 
+use std::sync::Arc;
+
 use rusqlite::Connection;
 
 use super::names::Username;
@@ -11,7 +13,7 @@ use crate::store::mails::{self, Kind, To};
 use crate::store::sessions::Session;
 use crate::store::users::User;
 use crate::store::{sessions, users};
-use crate::token::Token;
+use crate::token::{Token, TokenHash};
 
 /// `seen_at` is written again after this time only, so that not every request costs a write.
 const SEEN_EVERY_MINUTES: u32 = 1;
@@ -108,37 +110,62 @@ impl Accounts {
     pub(crate) async fn authenticate(&self, token: Token) -> Result<Option<Caller>, AccountError> {
         let now = self.clock.now();
         let Some((user, session)) = self.session(&token, now).await? else { return Ok(None) };
-        if session.seen_at < now.minus_minutes(SEEN_EVERY_MINUTES) {
-            let hash = token.hash();
-            self.store.write(now, move |db| sessions::seen(db, &hash, now).map_err(AccountError::from)).await?;
+        let seen_before = |minutes| session.seen_at < now.minus_minutes(minutes);
+        if seen_before(SEEN_EVERY_MINUTES) {
+            let (store, hash) = (Arc::clone(&self.store), token.hash());
+            let write = async move {
+                store.write(now, move |db| sessions::seen(db, &hash, now).map_err(AccountError::from)).await
+            };
+            if seen_before(self.sessions.idle_minutes / 2) {
+                write.await?;
+            } else {
+                // Nobody waits for the disk to have been seen a little later.
+                tokio::spawn(write);
+            }
         }
         let User { id, username, institution, role, .. } = user;
         Ok(Some(Caller { user_id: id, username, institution, role, token, since: session.created_at }))
     }
 
-    /// Whether a session still holds for what it held when it was found out. Nobody counts as active by that: a page
-    /// that is left open does not keep its session.
-    pub(crate) async fn still_holds(&self, caller: &Caller) -> Result<bool, AccountError> {
-        let found = self.session(&caller.token, self.clock.now()).await?;
-        Ok(found.is_some_and(|(user, _)| (user.id, user.role) == (caller.user_id, caller.role)))
+    /// Those whose sessions do not hold any more for what they held when it was found out. Nobody counts as active by that: a
+    /// page that is left open does not keep its session.
+    pub(crate) async fn ended(&self, callers: Vec<Caller>) -> Result<Vec<Caller>, AccountError> {
+        let limits = self.session_limits(self.clock.now());
+        let find = self.store.read(move |db: &Connection| {
+            let mut ended = Vec::new();
+            for caller in callers {
+                let found = good_session(db, &caller.token.hash(), limits)?;
+                let holds = found.is_some_and(|(user, _)| (user.id, user.role) == (caller.user_id, caller.role));
+                if !holds {
+                    ended.push(caller);
+                }
+            }
+            Ok::<_, AccountError>(ended)
+        });
+        find.await
     }
 
     async fn session(&self, token: &Token, now: Moment) -> Result<Option<(User, Session)>, AccountError> {
-        let (idle, absolute) = self.session_limits(now);
-        let hash = token.hash();
-        let found = self.store.read(move |db: &Connection| {
-            let Some(session) = sessions::get(db, &hash)? else { return Ok(None) };
-            let is_good = session.seen_at >= idle && session.created_at >= absolute;
-            let user = if is_good { users::by_id(db, session.user_id)? } else { None };
-            Ok::<_, AccountError>(user.filter(|user| user.status == Status::Active).map(|user| (user, session)))
-        });
-        found.await
+        let (limits, hash) = (self.session_limits(now), token.hash());
+        self.store.read(move |db: &Connection| Ok(good_session(db, &hash, limits)?)).await
     }
 
     /// Sessions last seen before the first moment, or opened before the second, have ended.
     pub(super) fn session_limits(&self, now: Moment) -> (Moment, Moment) {
         (now.minus_minutes(self.sessions.idle_minutes), now.minus_minutes(60 * self.sessions.absolute_hours))
     }
+}
+
+/// A session within its limits, and its user, who may use it.
+fn good_session(
+    db: &Connection,
+    token: &TokenHash,
+    (idle, absolute): (Moment, Moment),
+) -> rusqlite::Result<Option<(User, Session)>> {
+    let Some(session) = sessions::get(db, token)? else { return Ok(None) };
+    let is_good = session.seen_at >= idle && session.created_at >= absolute;
+    let user = if is_good { users::by_id(db, session.user_id)? } else { None };
+    Ok(user.filter(|user| user.status == Status::Active).map(|user| (user, session)))
 }
 
 fn usable(user: &User) -> Result<(), Refusal> {

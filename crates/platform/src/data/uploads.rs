@@ -8,15 +8,17 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use imaging::metaimage::header_text;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use super::annotations::write_table;
 use super::examine::{Examined, Failure, examine, header_file, sync_folder};
@@ -127,6 +129,9 @@ struct Inner {
     rules: config::Uploads,
     /// Uploads that a connection is at, with their users.
     in_use: Mutex<BTreeMap<String, i64>>,
+    /// Pieces that are hashed or written at this moment: as many as there are processors, so that twenty uploads leave pages
+    /// their share.
+    at_work: Arc<Semaphore>,
     complete: Notify,
 }
 
@@ -138,8 +143,15 @@ impl Uploads {
         folder: PathBuf,
         rules: config::Uploads,
     ) -> Result<Self, StorageError> {
-        let uploads =
-            Self(Arc::new(Inner { store, clock, folder, rules, in_use: Mutex::default(), complete: Notify::new() }));
+        let uploads = Self(Arc::new(Inner {
+            store,
+            clock,
+            folder,
+            rules,
+            in_use: Mutex::default(),
+            at_work: Arc::new(Semaphore::new(thread::available_parallelism().map_or(1, NonZeroUsize::get))),
+            complete: Notify::new(),
+        }));
         uploads.0.remove_folders().await?;
         uploads.0.recover().await?;
         Ok(uploads)
@@ -313,6 +325,20 @@ impl Slot {
         self.upload.bytes.saturating_sub(self.offset)
     }
 
+    /// Whether `check` likes a piece.
+    pub(crate) async fn looks_right(
+        &self,
+        piece: Vec<u8>,
+        check: impl FnOnce(&[u8]) -> bool + Send + 'static,
+    ) -> Result<(bool, Vec<u8>), DataError> {
+        let permit = Arc::clone(&self.guard.inner.at_work).acquire_owned().await.map_err(|_| StorageError::Task)?;
+        let look = move || {
+            let _permit = permit;
+            (check(&piece), piece)
+        };
+        Ok(tokio::task::spawn_blocking(look).await.map_err(|_| StorageError::Task)?)
+    }
+
     /// Puts a piece whose check sum is right on the disk; `whole` is the hash that the complete file must have. The new
     /// length.
     pub(crate) async fn write(self, piece: Vec<u8>, whole: Option<[u8; 32]>) -> Result<u64, DataError> {
@@ -326,7 +352,9 @@ impl Slot {
         let inner = Arc::clone(&guard.inner);
         let path = incoming(&inner.folder, &upload.id).join(&upload.data_file);
         let bytes = upload.bytes;
+        let permit = Arc::clone(&inner.at_work).acquire_owned().await.map_err(|_| StorageError::Task)?;
         let append = move || -> Result<(u64, Guard), DataError> {
+            let _permit = permit;
             let end = append(&path, offset, &piece)?;
             if end == bytes
                 && let Some(wanted) = whole

@@ -23,7 +23,7 @@ use socketioxide::handler::ConnectHandler;
 use socketioxide::service::SocketIoService;
 use tokio::sync::Notify;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 
 use super::App;
@@ -44,7 +44,7 @@ const BEHIND: usize = 1024;
 /// After something was committed, sessions are looked at again within this time ...
 const SOON: Duration = Duration::from_secs(1);
 /// ... and in any case so often, because they also end by time.
-const LATER: u32 = 15;
+const LATER: Duration = Duration::from_secs(15);
 
 /// All connections.
 pub(crate) struct Sockets {
@@ -130,36 +130,41 @@ impl Sockets {
 
     /// Hands on whatever happens to whoever may hear of it, and ends connections whose session has ended, for ever.
     pub(crate) async fn keep(app: &App) {
-        let present = &app.sockets.present;
-        let mut heard = app.live.listen();
-        let mut committed = Box::pin(app.store.committed());
-        let mut ticks = interval(SOON);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut changed, mut quiet) = (false, 0);
-        loop {
-            tokio::select! {
-                delivery = heard.recv() => match delivery {
-                    Ok(delivery) => present.deliver(&delivery),
-                    Err(RecvError::Lagged(_)) => present.emit("gap", &json!({}), |_| true),
-                    Err(RecvError::Closed) => return,
-                },
-                () = present.changed.notified() => {
-                    let online = json!({ "online": present.online() });
-                    app.live.transient(Audience::Server, "presence.changed", online);
-                }
-                () = &mut committed => {
-                    committed = Box::pin(app.store.committed());
-                    changed = true;
-                }
-                _ = ticks.tick() => {
-                    quiet += 1;
-                    if changed || quiet >= LATER {
-                        (changed, quiet) = (false, 0);
-                        end_ended(app).await;
-                    }
-                }
+        tokio::join!(deliver(app), watch(app));
+    }
+}
+
+async fn deliver(app: &App) {
+    let present = &app.sockets.present;
+    let mut heard = app.live.listen();
+    loop {
+        tokio::select! {
+            delivery = heard.recv() => match delivery {
+                Ok(delivery) => present.deliver(&delivery),
+                Err(RecvError::Lagged(_)) => present.emit("gap", &json!({}), |_| true),
+                Err(RecvError::Closed) => return,
+            },
+            () = present.changed.notified() => {
+                let online = json!({ "online": present.online() });
+                app.live.transient(Audience::Server, "presence.changed", online);
             }
         }
+    }
+}
+
+/// Looks at the sessions soon after something has changed, and now and then.
+async fn watch(app: &App) {
+    let mut quiet = Duration::ZERO;
+    loop {
+        let committed = app.store.committed();
+        let changed = timeout(SOON, committed).await.is_ok();
+        quiet += SOON;
+        if !changed && quiet < LATER {
+            continue;
+        }
+        quiet = Duration::ZERO;
+        end_ended(app).await;
+        sleep(SOON).await;
     }
 }
 
@@ -199,18 +204,17 @@ async fn end_ended(app: &App) {
         let callers = connections.values().map(|connection| connection.caller.clone());
         callers.map(|caller| (caller.token.expose().to_owned(), caller)).collect()
     };
-    for caller in callers.into_values() {
-        // Nobody is sent away because a disk fails.
-        if app.accounts.still_holds(&caller).await.unwrap_or(true) {
-            continue;
-        }
-        let ended: Vec<SocketRef> = {
-            let connections = present.connections();
-            let own = connections.values().filter(|connection| connection.caller.token == caller.token);
-            own.map(|connection| connection.socket.clone()).collect()
-        };
-        ended.into_iter().for_each(leave);
+    if callers.is_empty() {
+        return;
     }
+    // Nobody is sent away because a disk fails.
+    let ended = app.accounts.ended(callers.into_values().collect()).await.unwrap_or_default();
+    let sockets: Vec<SocketRef> = {
+        let connections = present.connections();
+        let is_ended = |connection: &&Connection| ended.iter().any(|caller| caller.token == connection.caller.token);
+        connections.values().filter(is_ended).map(|connection| connection.socket.clone()).collect()
+    };
+    sockets.into_iter().for_each(leave);
 }
 
 /// Why somebody may not enter.

@@ -180,8 +180,7 @@ pub(crate) async fn receive(
     let slot = app.uploads.open(&caller, &id, offset).await?;
     let missing = slot.missing();
     let piece = piece(body, missing, Duration::from_secs(app.server.request_seconds)).await?;
-    let check = tokio::task::spawn_blocking(move || (sum.fits(&piece), piece));
-    let (fits, piece) = check.await.map_err(|_| Problem::internal())?;
+    let (fits, piece) = slot.looks_right(piece, move |piece| sum.fits(piece)).await?;
     if !fits {
         let mismatch = StatusCode::from_u16(CHECKSUM_MISMATCH).unwrap_or(StatusCode::BAD_REQUEST);
         return Err(Problem::upload(mismatch, "checksum-mismatch", Message::UploadSum));
