@@ -105,16 +105,18 @@ impl Sockets {
             .build_with_inner_svc(Router::new());
         let present = Arc::<Present>::default();
         // What is registered with the library may outlive the server, which must let go of its folder.
-        let (greeter, there, store) = (Arc::clone(&present), Arc::clone(&present), Arc::downgrade(store));
-        let enter = move |socket: SocketRef| {
-            enter(&socket, &greeter, &store);
-            async {}
-        };
-        let may_enter = move |socket: SocketRef| {
-            let allowed = may_enter(&socket, &there);
+        let (present_there, store) = (Arc::clone(&present), Arc::downgrade(store));
+        // Before the client hears that it is connected: what it asks at once must find somebody who answers, and what happens
+        // at once must not be lost.
+        let greet = move |socket: SocketRef| {
+            let allowed = may_enter(&socket, &present_there);
+            if allowed.is_ok() {
+                enter(&socket, &present_there, &store);
+            }
             async { allowed }
         };
-        io.ns("/", enter.with(may_enter));
+        let entered = |_: SocketRef| async {};
+        io.ns("/", entered.with(greet));
         Self { service, io, present }
     }
 

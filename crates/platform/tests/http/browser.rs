@@ -37,8 +37,12 @@ fn script(server: &Server, name: &str, arguments: &[&str], folder: &str) -> (Com
     (walk, pictures)
 }
 
+/// One browser after the other: several on two processors are slower than their walks wait.
+static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// Walks by a script.
 async fn walk(server: &Server, name: &str, arguments: &[&str], folder: &str) {
+    let _turn = TURN.lock().await;
     let (mut walk, pictures) = script(server, name, arguments, folder);
     let ended = tokio::task::spawn_blocking(move || walk.output()).await.unwrap().unwrap();
     let said = [ended.stdout, ended.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
@@ -122,6 +126,7 @@ async fn people_walk_through_accounts_with_mail_and_a_database() {
         remote_users::at(postgres.url())(config);
     });
     let server = server.await;
+    let _turn = TURN.lock().await;
     let (mut walk, pictures) = script(&server, "accounts.mjs", &[SETUP_TOKEN], "pages-of-accounts");
     let mut child = walk.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let (mut stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());

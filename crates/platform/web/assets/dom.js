@@ -16,8 +16,12 @@ export function toast(message, kind = "good") {
   setTimeout(() => line.remove(), 6000);
 }
 
+/** Whether this page is on its way to another one. */
+export let leaving = false;
+
 /** Goes to another page and says something there. */
 export function go(path, message) {
+  leaving = true;
   if (message) sessionStorage.setItem("flash", message);
   if (path === location.pathname) location.reload();
   else location.assign(path);

@@ -2,6 +2,7 @@
 // nothing is missed or heard twice, whatever the connection does.
 
 import { call } from "./api.js";
+import { leaving } from "./dom.js";
 import { io } from "./socket.io.js";
 
 const WAIT_SECONDS = 5;
@@ -36,12 +37,16 @@ export function goLive() {
     failures++;
     if (failures >= TRIES && !asking) ask();
   });
-  socket.on("disconnect", async (reason) => {
-    // The session has ended, or the server has: whoever is still signed in comes back.
-    if (reason !== "io server disconnect") return;
-    await call("GET", "/api/session");
-    setTimeout(() => socket.connect(), AFTER_FAILURE_MS);
+  socket.on("disconnect", (reason) => {
+    if (reason === "io server disconnect") setTimeout(comeBack, AFTER_FAILURE_MS);
   });
+}
+
+/** The session has ended, or the server has: whoever is still signed in comes back, and whoever has logged out is gone. */
+async function comeBack() {
+  if (leaving) return;
+  await call("GET", "/api/session");
+  socket.connect();
 }
 
 /** After each connection: what was missed, then what was heard meanwhile. */
