@@ -103,7 +103,7 @@ pub(crate) async fn import(
         let series = by_series.len();
         write_tables(db, &data, &users, now)?;
         let detail = format!("{} × {series}", findings.len());
-        entry(db, Action::AnnotationsImported, &caller, address, &detail, now)?;
+        audit::append_by(db, Action::AnnotationsImported, &caller, address, &detail, now)?;
         outside.sort_unstable();
         outside.dedup();
         matched.sort_unstable();
@@ -126,7 +126,14 @@ pub(crate) async fn remove(
         let removed = table::remove_all(db, owner(&caller))?;
         let users = concerned(db, &caller)?;
         write_tables(db, &data, &users, now)?;
-        Ok::<_, DataError>(entry(db, Action::AnnotationsRemoved, &caller, address, &removed.to_string(), now)?)
+        Ok::<_, DataError>(audit::append_by(
+            db,
+            Action::AnnotationsRemoved,
+            &caller,
+            address,
+            &removed.to_string(),
+            now,
+        )?)
     });
     remove.await
 }
@@ -220,17 +227,4 @@ fn in_words(error: &TableError) -> Message {
         TableError::NotText { line, reason, .. } => Message::TableText { line: text(line), reason: text(reason) },
         TableError::Read { .. } | TableError::Write { .. } => Message::TableUnreadable,
     }
-}
-
-fn entry(
-    db: &Connection,
-    action: Action,
-    caller: &Caller,
-    address: Address,
-    detail: &str,
-    now: Moment,
-) -> rusqlite::Result<()> {
-    let address = address.shown();
-    let (actor, address) = (Some(caller.username.as_str()), Some(address.as_str()));
-    audit::append(db, &audit::Event { action, actor, target: None, address, detail }, now)
 }

@@ -244,10 +244,7 @@ impl Uploads {
             table::add_removal(db, &folder.to_string_lossy())?;
             write_table(db, &inner.folder, caller.user_id, &caller.username, now)?;
             tell(db, caller.user_id, &caller.username, now)?;
-            let address = address.shown();
-            let (actor, address, detail) = (Some(caller.username.as_str()), Some(address.as_str()), id.to_string());
-            let entry = audit::Event { action: Action::ScanRemoved, actor, target: None, address, detail: &detail };
-            audit::append(db, &entry, now)?;
+            audit::append_by(db, Action::ScanRemoved, &caller, address, &id.to_string(), now)?;
             Ok::<_, DataError>(())
         });
         remove.await?;

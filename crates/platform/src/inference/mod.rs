@@ -189,7 +189,7 @@ impl Inferences {
                 ids.push(id);
             }
             let detail = format!("{} × {}", ids.len(), version(&model));
-            entry(db, Action::InferenceAsked, &caller, address, &detail, now)?;
+            audit::append_by(db, Action::InferenceAsked, &caller, address, &detail, now)?;
             Ok::<_, InferenceError>(ids)
         });
         let ids = submit.await?;
@@ -207,7 +207,7 @@ impl Inferences {
                 State::Running => table::cancel_running(db, id)?,
                 State::Done | State::Failed | State::Cancelled => return Err(Refusal::HasEnded.into()),
             }
-            entry(db, Action::InferenceCancelled, &caller, address, &id.to_string(), now)?;
+            audit::append_by(db, Action::InferenceCancelled, &caller, address, &id.to_string(), now)?;
             Ok::<_, InferenceError>(())
         });
         cancel.await?;
@@ -225,7 +225,7 @@ impl Inferences {
             }
             table::remove(db, id)?;
             tell(db, caller.user_id, "inference.removed", json!({ "id": id }), now)?;
-            entry(db, Action::InferenceRemoved, &caller, address, &id.to_string(), now)?;
+            audit::append_by(db, Action::InferenceRemoved, &caller, address, &id.to_string(), now)?;
             Ok::<_, InferenceError>(())
         });
         remove.await?;
@@ -256,7 +256,7 @@ impl Inferences {
                 json!({ "id": id, "number": number, "review": review }),
                 now,
             )?;
-            entry(db, Action::FindingReviewed, &caller, address, &format!("{id}/{number} {said}"), now)?;
+            audit::append_by(db, Action::FindingReviewed, &caller, address, &format!("{id}/{number} {said}"), now)?;
             Ok::<_, InferenceError>(())
         });
         keep.await?;
@@ -382,19 +382,6 @@ fn end(
 fn tell(db: &Connection, user_id: i64, kind: &str, payload: Value, now: Moment) -> Result<(), StorageError> {
     events::append(db, now, Audience::Owner(user_id), kind, &payload)?;
     Ok(())
-}
-
-fn entry(
-    db: &Connection,
-    action: Action,
-    caller: &Caller,
-    address: Address,
-    detail: &str,
-    now: Moment,
-) -> rusqlite::Result<()> {
-    let address = address.shown();
-    let (actor, address) = (Some(caller.username.as_str()), Some(address.as_str()));
-    audit::append(db, &audit::Event { action, actor, target: None, address, detail }, now)
 }
 
 /// What a worker left: one folder with its document. Where it makes no sense, the log says so and the owner hears of it.

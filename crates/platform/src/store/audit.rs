@@ -14,6 +14,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::{StorageError, open_to_read};
+use crate::accounts::{Address, Caller};
 use crate::clock::Moment;
 use crate::token::hex;
 
@@ -221,6 +222,20 @@ pub(crate) fn append(db: &Connection, event: &Event<'_>, now: Moment) -> rusqlit
     db.prepare_cached(sql)?
         .execute(params![row.seq, row.at, row.actor, row.action, row.target, row.address, row.detail, previous, hash])
         .map(drop)
+}
+
+/// Adds an entry about what a caller did; part of the transaction that does it.
+pub(crate) fn append_by(
+    db: &Connection,
+    action: Action,
+    caller: &Caller,
+    address: Address,
+    detail: &str,
+    now: Moment,
+) -> rusqlite::Result<()> {
+    let address = address.shown();
+    let (actor, address) = (Some(caller.username.as_str()), Some(address.as_str()));
+    append(db, &Event { action, actor, target: None, address, detail }, now)
 }
 
 /// The entries before number `before`, the newest first.
