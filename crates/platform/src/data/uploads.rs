@@ -239,9 +239,11 @@ impl Uploads {
             }
             scans::remove(db, id)?;
             // The header lies in the scan's own folder.
-            let of_scan = scan.header_file.split('/').next().unwrap_or_default();
-            let folder = scans_folder(Path::new(""), &scan.username).join(of_scan);
-            table::add_removal(db, &folder.to_string_lossy())?;
+            // One without would name the folder of all: nothing is removed then.
+            if let Some((of_scan, _)) = scan.header_file.split_once('/').filter(|(of_scan, _)| !of_scan.is_empty()) {
+                let folder = scans_folder(Path::new(""), &scan.username).join(of_scan);
+                table::add_removal(db, &folder.to_string_lossy())?;
+            }
             write_table(db, &inner.folder, caller.user_id, &caller.username, now)?;
             tell(db, caller.user_id, &caller.username, now)?;
             audit::append_by(db, Action::ScanRemoved, &caller, address, &id.to_string(), now)?;

@@ -156,15 +156,12 @@ async fn deliver(app: &App) {
 
 /// Looks at the sessions soon after something has changed, and now and then.
 async fn watch(app: &App) {
-    let mut quiet = Duration::ZERO;
+    let mut committed = app.store.committed();
     loop {
-        let committed = app.store.committed();
-        let changed = timeout(SOON, committed).await.is_ok();
-        quiet += SOON;
-        if !changed && quiet < LATER {
-            continue;
-        }
-        quiet = Duration::ZERO;
+        // Whether something was committed or not: sessions also end by time.
+        timeout(LATER, committed).await.ok();
+        // From before the reading, so that whatever is committed after it is looked at, too.
+        committed = app.store.committed();
         end_ended(app).await;
         sleep(SOON).await;
     }

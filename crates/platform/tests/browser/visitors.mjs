@@ -28,7 +28,7 @@ const browser = await chromium.launch({ executablePath: process.env.FEDNODULE_BR
 export async function visitor(size = WIDE, colorScheme = "light", more = {}) {
   const context = await browser.newContext({ viewport: size, locale: "zh-CN", timezoneId: "Asia/Shanghai", colorScheme, ...more });
   const page = await context.newPage();
-  page.setDefaultTimeout(60_000);
+  page.setDefaultTimeout(30_000);
   page.on("pageerror", (error) => complain(`${page.url()}: ${error}`));
   page.on("console", (line) => {
     // What the server refuses on purpose, browsers report as a failure to load; the graphics driver talks to itself.

@@ -141,8 +141,8 @@ const HELP: &[(&str, &str, &str)] = &[
     ("demo.out", "输出文件夹", "Output folder"),
     (
         "serve",
-        "启动网页平台：账户、审计（数据在一个文件夹中）",
-        "Start the web platform: accounts and audit, kept in one folder",
+        "启动网页平台：账户、上传、训练、推理、阅片（数据在一个文件夹中）",
+        "Start the web platform: accounts, uploads, trainings, inference, viewer, kept in one folder",
     ),
     ("serve.config", "设置文件（TOML）", "File with settings (TOML)"),
     (
