@@ -8,7 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use detector::DeviceChoice;
 use detector::inference::Mode;
-use federation::{Algorithm, SessionId, SiteId};
+use federation::{Algorithm, Protection, SessionId, SiteId};
 use phantom::Size;
 use workflow::catalog::Language;
 
@@ -95,6 +95,10 @@ pub(crate) struct Train {
     pub(crate) learning_rate: f64,
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) min_sites: Option<u32>,
+    #[arg(long, value_name = "NAME", value_parser = one_of(PROTECTIONS))]
+    pub(crate) protection: Option<Protection>,
+    #[arg(long, value_name = "NORM", default_value = "100")]
+    pub(crate) max_update_norm: f64,
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=2_592_000))]
     pub(crate) round_deadline: Option<u32>,
     #[arg(long, value_name = "S", default_value = "0")]
@@ -193,6 +197,8 @@ type Choices<T> = &'static [(&'static str, T)];
 const LANGUAGES: Choices<Language> = &[("zh", Language::Zh), ("en", Language::En)];
 const SIZES: Choices<Size> = &[("full", Size::Full), ("small", Size::Small)];
 const MODES: Choices<Mode> = &[("fast", Mode::Fast), ("standard", Mode::Standard), ("accurate", Mode::Accurate)];
+const PROTECTIONS: Choices<Protection> =
+    &[("secure-aggregation", Protection::SecureAggregation), ("sealed", Protection::Sealed)];
 const DEVICES: Choices<DeviceChoice> =
     &[("auto", DeviceChoice::Auto), ("cpu", DeviceChoice::Cpu), ("gpu", DeviceChoice::Gpu)];
 

@@ -81,6 +81,23 @@ pub enum AggregationError {
         /// What the contributions make.
         expected: u128,
     },
+    /// A secure sum that cannot be unmasked, or says something impossible.
+    #[error("the secure sum cannot be used: {problem}")]
+    Sum {
+        /// Why.
+        problem: String,
+    },
+    /// A mean that no updates within the limit can have.
+    #[error(
+        "the mean of the updates has norm {norm}, although every site limits its own to {longest}: a site does not keep to \
+         the rules"
+    )]
+    Norm {
+        /// Of the mean.
+        norm: f64,
+        /// The limit.
+        longest: f64,
+    },
     /// The new model has a value that is not finite.
     #[error(
         "parameter {index} of the new global model is {value}: lower the learning rates of the server and the sites"
@@ -153,7 +170,7 @@ impl Aggregator {
             return Err(AggregationError::Incomplete { found: self.added, expected });
         }
         let unit = libm::scalbn(1.0, -self.exponent);
-        Ok(MeanDelta { sums: self.sums, unit, total_weight: self.total_weight as f64 })
+        Ok(MeanDelta { sums: Sums::Wide(self.sums), unit, total_weight: self.total_weight as f64 })
     }
 }
 
@@ -166,21 +183,44 @@ fn exponent(total_weight: u64, magnitude: f32) -> i32 {
     libm::ilogb(room / f64::from(magnitude))
 }
 
-/// The weighted mean of the updates.
+/// The weighted mean of the updates: exact sums, a unit and the weight to divide by.
 pub struct MeanDelta {
-    sums: Vec<i64>,
+    sums: Sums,
     unit: f64,
     total_weight: f64,
 }
 
+enum Sums {
+    /// Of updates that were added one by one.
+    Wide(Vec<i64>),
+    /// Of a secure sum: two's complement.
+    Words(Vec<u32>),
+}
+
 impl MeanDelta {
+    /// The mean in a secure sum.
+    pub(crate) fn of_words(words: Vec<u32>, unit: f64, total_weight: f64) -> Self {
+        Self { sums: Sums::Words(words), unit, total_weight }
+    }
+
     /// The mean of every parameter, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = f64> {
-        self.sums.iter().map(|&sum| sum as f64 / self.total_weight * self.unit)
+        (0..self.parameter_count()).map(|index| match &self.sums {
+            Sums::Wide(sums) => sums[index] as f64 / self.total_weight * self.unit,
+            Sums::Words(words) => f64::from(words[index] as i32) * self.unit / self.total_weight,
+        })
+    }
+
+    /// The Euclidean norm.
+    pub fn norm(&self) -> f64 {
+        self.iter().map(|value| value * value).sum::<f64>().sqrt()
     }
 
     /// Number of parameters.
     pub fn parameter_count(&self) -> usize {
-        self.sums.len()
+        match &self.sums {
+            Sums::Wide(sums) => sums.len(),
+            Sums::Words(words) => words.len(),
+        }
     }
 }

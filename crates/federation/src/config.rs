@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Protection;
+
 /// How the sites train and how their updates become the next global model. Travels to every site with the task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -23,6 +25,9 @@ pub struct Hyperparameters {
     pub algorithm: Algorithm,
     /// Seed of everything random at the sites.
     pub seed: u64,
+    /// Longest Euclidean norm of an update, above 0 and at most 10000. A site scales a longer one down before it leaves, so
+    /// that none outweighs the others by its length, which nobody can check once it is masked.
+    pub max_update_norm: f64,
 }
 
 /// A federated algorithm with its own parameters.
@@ -97,6 +102,7 @@ impl Default for Hyperparameters {
             patch_size: 64,
             algorithm: Algorithm::FedAvg,
             seed: 0,
+            max_update_norm: 100.0,
         }
     }
 }
@@ -112,8 +118,12 @@ pub struct SessionConfig {
     /// Longest time for the sites to train, and again to evaluate, in seconds, 1 to 2 592 000 (30 days). Without it a
     /// round waits for every site.
     pub round_deadline_s: Option<u32>,
+    /// How updates are protected; by default masked from three sites on and sealed with fewer.
+    pub protection: Option<Protection>,
+    /// Longest time for each exchange of a secure sum, in seconds, 1 to 86400: all of them together take seconds.
+    pub exchange_deadline_s: u32,
     /// Whether the weight of the largest of three or more sites is limited to one half of the total; see
-    /// [`site_weights`](crate::site_weights).
+    /// [`site_weights`](crate::site_weights). It needs the single sites' sample counts, so it goes with sealed updates only.
     pub cap_largest_site: bool,
     /// A session fails when the mean foreground probability on positive voxels, from [`SessionConfig::collapse_round`]
     /// on, is below this: such a model answers "all background". 0 to below 1; 0 never fails.
@@ -128,7 +138,9 @@ impl Default for SessionConfig {
             hyperparameters: Hyperparameters::default(),
             minimum_sites: 2,
             round_deadline_s: None,
-            cap_largest_site: true,
+            protection: None,
+            exchange_deadline_s: 300,
+            cap_largest_site: false,
             collapse_threshold: 0.05,
             collapse_round: 3,
         }
@@ -190,6 +202,13 @@ impl SessionConfig {
             "a multiple of 16 from 32 to 160",
             "64 on a CPU, 96 to 128 on a GPU",
         );
+        checks.number(
+            "hyperparameters.max_update_norm",
+            h.max_update_norm,
+            h.max_update_norm > 0.0 && h.max_update_norm <= 1e4,
+            "above 0, at most 10000",
+            "100 is far above what a healthy round moves",
+        );
         checks.algorithm(&h.algorithm);
         checks.within(
             "minimum_sites",
@@ -207,6 +226,20 @@ impl SessionConfig {
                 "give the time in which every site can train a round, or leave it out to wait for every site",
             );
         }
+        checks.within(
+            "exchange_deadline_s",
+            self.exchange_deadline_s,
+            1..=86_400,
+            "1 to 86400 seconds",
+            "a site that does not answer in this time is left out of the sum",
+        );
+        checks.check(
+            !self.cap_largest_site || self.protection == Some(Protection::Sealed),
+            "cap_largest_site",
+            self.cap_largest_site,
+            "true with protection sealed only",
+            "limiting the largest site needs every site's own sample count, which secure aggregation hides: leave it off",
+        );
         checks.number(
             "collapse_threshold",
             self.collapse_threshold,

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Evaluation, Metrics, Phase, SessionConfig, SessionId, SiteId};
+use crate::secagg::Totals;
+use crate::{Digest, Evaluation, Metrics, Phase, Protection, SealedBecause, SessionConfig, SessionId, SiteId};
 
 /// Version of the records in this module; raised when a reader of the old one would misunderstand.
 pub const HISTORY_SCHEMA_VERSION: u32 = 1;
@@ -66,6 +67,15 @@ pub struct SessionRecord {
     pub failure: Option<String>,
     /// What it was created with.
     pub config: SessionConfig,
+    /// How updates travel; nothing before the start.
+    #[serde(default)]
+    pub protection: Option<Protection>,
+    /// Why there is no secure aggregation, where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed_because: Option<SealedBecause>,
+    /// Of the roster of sites.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roster: Option<Digest>,
     /// When it was created.
     pub created_ms: u64,
     /// When it was completed or failed.
@@ -94,6 +104,12 @@ pub struct RoundRecord {
     pub evaluation_ms: Option<u64>,
     /// Everybody who was asked to take part.
     pub sites: BTreeMap<SiteId, SiteRecord>,
+    /// The secure sum of the updates, the newest attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sum: Option<SumRecord>,
+    /// The secure sum of the judgements of the new model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluation_sum: Option<SumRecord>,
     /// Mean of the sites' training losses, weighted as their updates.
     pub training_loss: Option<f64>,
     /// Mean of the sites' losses of the new model, weighted by validation samples.
@@ -114,8 +130,17 @@ pub struct SiteRecord {
     pub started_ms: u64,
     /// Time until it answered.
     pub training_ms: Option<u64>,
-    /// Its accepted update, without the values.
+    /// Its accepted update, without the values; nothing under secure aggregation, where nobody knows it.
     pub update: Option<UpdateRecord>,
+    /// What it sent under secure aggregation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub masked: Option<MaskedRecord>,
+    /// Upper bound of its samples, a power of two: all that it tells of their number under secure aggregation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub samples_at_most: Option<u32>,
+    /// Whether it has judged the new global model; under secure aggregation the judgement stays its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub evaluated: bool,
     /// Its judgement of the new global model.
     pub evaluation: Option<Evaluation>,
     /// Why there is no such judgement.
@@ -163,4 +188,33 @@ pub struct UpdateRecord {
     pub sha256: Digest,
     /// Largest absolute value.
     pub magnitude: f32,
+}
+
+/// A masked update: uniformly random to whoever lacks the masks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaskedRecord {
+    /// Its size.
+    pub bytes: u64,
+    /// Of these bytes.
+    pub sha256: Digest,
+}
+
+/// One attempt to sum what the sites have, by secure aggregation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SumRecord {
+    /// From 0.
+    pub attempt: u32,
+    /// Hash of what everybody has agreed on before.
+    pub sid: Digest,
+    /// Sites that have to work together to take the masks off.
+    pub threshold: usize,
+    /// Who was asked.
+    pub participants: Vec<SiteId>,
+    /// Whose updates are in the sum; nobody's before it is complete.
+    pub survivors: Vec<SiteId>,
+    /// Sums of their samples and metrics.
+    pub totals: Option<Totals>,
+    /// Why the attempt was given up; nothing of any update is known then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_up: Option<String>,
 }

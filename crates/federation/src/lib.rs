@@ -25,25 +25,33 @@
 //! [`Input::Resume`] repeats every request that is still unanswered; no list of outgoing messages has to be stored.
 
 mod aggregation;
+mod announcement;
+mod at_rest;
 mod config;
 mod digest;
 mod history;
 mod id;
 mod model;
 mod optimizer;
+mod protection;
+pub mod sealing;
 pub mod secagg;
 mod session;
 mod trainer;
 
 pub use aggregation::{AggregationError, Aggregator, Contribution, MeanDelta, site_weights};
+pub use announcement::{Announcement, AnnouncementError, SignedAnnouncement};
+pub use at_rest::StorageKey;
 pub use config::{Algorithm, ConfigError, ConfigErrors, Hyperparameters, SessionConfig, UnknownAlgorithm};
 pub use digest::{Digest, DigestError, Hasher};
+pub use ed25519_dalek::{SigningKey, VerifyingKey};
 pub use history::{
-    HISTORY_SCHEMA_VERSION, HistoryError, RoundRecord, SessionRecord, SiteRecord, SiteStatus, TrainingHistory,
-    UpdateRecord,
+    HISTORY_SCHEMA_VERSION, HistoryError, MaskedRecord, RoundRecord, SessionRecord, SiteRecord, SiteStatus, SumRecord,
+    TrainingHistory, UpdateRecord,
 };
 pub use id::{IdError, SessionId, SiteId};
 pub use model::{Evaluation, GlobalModel, Metrics, Schema, Update, UpdateProblem};
 pub use optimizer::{FedAdam, FedAvg, FedAvgM, OptimizerStateError, ServerOptimizer, server_optimizer};
-pub use session::{FailureReason, Input, Output, Phase, Rejection, Session};
+pub use protection::{Protection, SealedBecause};
+pub use session::{FailureReason, Input, Output, Phase, Purpose, Rejection, Session};
 pub use trainer::{LocalTrainer, Progress, TrainerError};

@@ -157,6 +157,22 @@ impl Update {
         self.metrics.check()
     }
 
+    /// The Euclidean norm of the delta.
+    pub fn norm(&self) -> f64 {
+        self.delta.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt()
+    }
+
+    /// Scales the delta down to at most that norm; its norm before.
+    pub fn limit_norm(&mut self, longest: f64) -> f64 {
+        let norm = self.norm();
+        if norm > longest {
+            // A unit in the last place below, so that rounding to f32 does not lift it above again.
+            let factor = longest / norm * (1.0 - f64::from(f32::EPSILON));
+            self.delta.iter_mut().for_each(|value| *value = (f64::from(*value) * factor) as f32);
+        }
+        norm
+    }
+
     /// The largest absolute value of the delta.
     pub fn magnitude(&self) -> f32 {
         self.delta.iter().fold(0.0, |largest, v| largest.max(v.abs()))

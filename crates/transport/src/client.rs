@@ -1,10 +1,21 @@
-//! A site of the federation: the boundary that its failures do not cross.
+//! A site of the federation: the boundary that its failures do not cross, and that its update leaves masked or sealed.
 
 use std::any::Any;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
-use federation::{Evaluation, GlobalModel, Hyperparameters, LocalTrainer, Progress, SiteId, TrainerError, Update};
+use federation::sealing::{Content, SealContext, Sealed, SealingError};
+use federation::secagg::{Encoding, EncodingError, Reply, Request, Roster, Surroundings, Totals};
+use federation::{
+    Announcement, AnnouncementError, Digest, Evaluation, GlobalModel, Hyperparameters, LocalTrainer, Metrics, Progress,
+    Protection, Purpose, SessionId, SignedAnnouncement, SiteId, TrainerError, UpdateProblem,
+};
+use zeroize::Zeroizing;
+
+use crate::disk::{Disk, FileSystem};
+use crate::keys::{self, KeyError};
+use crate::vault::{Evaluated, SiteState, Trained, Vault, VaultError};
 
 /// Why a site has no result.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +26,53 @@ pub enum SiteError {
     /// Its code panicked, now or in an earlier task.
     #[error("the site's trainer panicked: {0}; restart the program to use this site again")]
     Panicked(String),
+    /// The coordinator's announcement is not what came.
+    #[error(transparent)]
+    Announcement(#[from] AnnouncementError),
+    /// The announced configuration is not the one that came.
+    #[error("the training configuration that came is not the one that the coordinator has signed: it is not used")]
+    Configuration,
+    /// What was trained cannot be sent.
+    #[error(transparent)]
+    Update(#[from] UpdateProblem),
+    /// Its own folder.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// Sealing.
+    #[error(transparent)]
+    Sealing(#[from] SealingError),
+    /// The site has joined no session.
+    #[error("the site was not told which session it takes part in")]
+    NoSession,
+}
+
+impl From<KeyError> for SiteError {
+    fn from(error: KeyError) -> Self {
+        Self::Vault(error.into())
+    }
+}
+
+/// What leaves a site after a task.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// It keeps its result for a secure sum.
+    Ready {
+        /// Upper bound of its samples, a power of two; after a training.
+        samples_at_most: u32,
+    },
+    /// Encrypted to the coordinator.
+    Sealed(Sealed),
+}
+
+/// A result as the site itself sees it. It is the site's own.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Own {
+    /// Samples behind it.
+    pub num_examples: u32,
+    /// How it went.
+    pub metrics: Metrics,
+    /// Euclidean norm of the update before it was limited; 0 for a judgement.
+    pub norm: f64,
 }
 
 /// Wraps the trainer of one site.
@@ -23,12 +81,21 @@ pub struct FederatedClient {
     trainer: Box<dyn LocalTrainer + Send>,
     /// A trainer that panicked may be half changed, so it is not used again.
     panicked: Option<String>,
+    membership: Option<Membership>,
+    disk: Option<Box<dyn Disk>>,
+}
+
+/// The site's place in a session.
+struct Membership {
+    session: SessionId,
+    vault: Vault,
+    state: SiteState,
 }
 
 impl FederatedClient {
     /// The site of that name, with its trainer.
     pub fn new(site: SiteId, trainer: Box<dyn LocalTrainer + Send>) -> Self {
-        Self { site, trainer, panicked: None }
+        Self { site, trainer, panicked: None, membership: None, disk: None }
     }
 
     /// Its name.
@@ -36,24 +103,98 @@ impl FederatedClient {
         &self.site
     }
 
-    /// [`LocalTrainer::train_round`] without its panics.
+    /// The same site, keeping what it keeps on another disk from its next session on.
+    pub fn on(self, disk: Box<dyn Disk>) -> Self {
+        Self { disk: Some(disk), ..self }
+    }
+
+    /// Takes its place in a session, with what it keeps below `out`. `roster` is the one that its owner has approved.
+    ///
+    /// # Errors
+    /// When its own folder cannot be used, or the roster does not name it.
+    pub fn join(&mut self, out: &Path, session: &SessionId, roster: &Roster) -> Result<(), SiteError> {
+        let disk = self.disk.take().unwrap_or_else(|| Box::new(FileSystem));
+        let (vault, state) = Vault::open(disk, out, &self.site, session, roster)?;
+        self.membership = Some(Membership { session: session.clone(), vault, state });
+        Ok(())
+    }
+
+    /// [`LocalTrainer::train_round`] without its panics, from an announced model only. The update stays here, or leaves
+    /// sealed.
     pub fn train_round(
         &mut self,
         global: &GlobalModel,
+        announcement: &SignedAnnouncement,
         round: u32,
         hyperparameters: &Hyperparameters,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-    ) -> Result<Update, SiteError> {
-        self.guarded(|trainer| trainer.train_round(global, round, hyperparameters, progress))
+    ) -> Result<(Outcome, Own), SiteError> {
+        let announcement = self.checked(global, announcement, round)?;
+        let config = Digest::of_bytes(&serde_json::to_vec(hyperparameters).unwrap_or_default());
+        if announcement.basis.config != Some(config) {
+            return Err(SiteError::Configuration);
+        }
+        let mut update = self.guarded(|trainer| trainer.train_round(global, round, hyperparameters, progress))?;
+        update.check(&global.schema())?;
+        let norm = update.limit_norm(hyperparameters.max_update_norm);
+        let own = Own { num_examples: update.num_examples, metrics: update.metrics, norm };
+        let site = self.site.clone();
+        let member = self.membership.as_mut().ok_or(SiteError::NoSession)?;
+        if announcement.protection == Protection::Sealed {
+            return Ok((member.seal(site, &Content::Update(update), &announcement)?, own));
+        }
+        let digest = Digest::of_values(&update.delta);
+        member.vault.put(digest, update.delta.iter().map(|value| value.to_bits()))?;
+        let mut state = member.state.clone();
+        let totals = Totals::of(update.num_examples, &update.metrics);
+        let num_examples = update.num_examples;
+        state.trained = Some(Trained { basis: announcement.basis, update: digest, num_examples, totals });
+        state.words = None;
+        member.commit(state)?;
+        // Larger numbers are said to be smaller: the weight of one site has an end.
+        let samples_at_most = num_examples.checked_next_power_of_two().unwrap_or(u32::MAX).min(1 << 24);
+        Ok((Outcome::Ready { samples_at_most }, own))
     }
 
-    /// [`LocalTrainer::evaluate`] without its panics.
+    /// [`LocalTrainer::evaluate`] without its panics. The judgement stays here, or leaves sealed.
     pub fn evaluate(
         &mut self,
         global: &GlobalModel,
+        announcement: &SignedAnnouncement,
+        round: u32,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-    ) -> Result<Option<Evaluation>, SiteError> {
-        self.guarded(|trainer| trainer.evaluate(global, progress))
+    ) -> Result<(Outcome, Option<Own>), SiteError> {
+        let announcement = self.checked(global, announcement, round)?;
+        let evaluation = self.guarded(|trainer| trainer.evaluate(global, progress))?;
+        evaluation.as_ref().map_or(Ok(()), Evaluation::check)?;
+        let own = evaluation.map(|Evaluation { num_examples, metrics }| Own { num_examples, metrics, norm: 0.0 });
+        let site = self.site.clone();
+        let member = self.membership.as_mut().ok_or(SiteError::NoSession)?;
+        if announcement.protection == Protection::Sealed {
+            return Ok((member.seal(site, &Content::Evaluation(evaluation), &announcement)?, own));
+        }
+        let totals = evaluation.map(|evaluation| Totals::of(evaluation.num_examples, &evaluation.metrics));
+        let mut state = member.state.clone();
+        state.evaluated = Some(Evaluated { basis: announcement.basis, totals: totals.unwrap_or_default() });
+        member.commit(state)?;
+        Ok((Outcome::Ready { samples_at_most: 1 }, own))
+    }
+
+    /// The site's part in a secure sum: nothing where the request is merely old. The same request gets the same reply, also
+    /// after a restart; whatever is returned is durable.
+    pub fn answer(&mut self, request: &Request) -> Result<Option<(Reply, Vec<u32>)>, SiteError> {
+        self.membership.as_mut().ok_or(SiteError::NoSession)?.answer(request)
+    }
+
+    /// What came, if the coordinator has signed exactly that.
+    fn checked(
+        &self,
+        global: &GlobalModel,
+        announcement: &SignedAnnouncement,
+        round: u32,
+    ) -> Result<Announcement, SiteError> {
+        let member = self.membership.as_ref().ok_or(SiteError::NoSession)?;
+        Ok(announcement.verify(&member.state.roster, &member.session, round, global.digest())?)
     }
 
     fn guarded<T>(
@@ -69,6 +210,93 @@ impl FederatedClient {
             Err(panic) => {
                 let text = self.panicked.insert(panic_text(panic.as_ref()));
                 Err(SiteError::Panicked(text.clone()))
+            }
+        }
+    }
+}
+
+impl Membership {
+    fn commit(&mut self, state: SiteState) -> Result<(), VaultError> {
+        self.vault.commit(&state)?;
+        self.state = state;
+        Ok(())
+    }
+
+    fn seal(&self, site: SiteId, content: &Content, announcement: &Announcement) -> Result<Outcome, SiteError> {
+        let context = SealContext {
+            session: self.session.clone(),
+            round: announcement.round,
+            site,
+            model: announcement.basis.model,
+        };
+        let random = Zeroizing::new(keys::random()?);
+        let sealed = Sealed::seal(content, &context, announcement.sealing_key, &self.vault.identity, random)?;
+        Ok(Outcome::Sealed(sealed))
+    }
+
+    fn answer(&mut self, request: &Request) -> Result<Option<(Reply, Vec<u32>)>, SiteError> {
+        let mut next = self.state.clone();
+        let job = match request {
+            Request::Join(manifest) => Some(manifest.job()),
+            _ => self.state.participant.job(),
+        };
+        let of_updates = job != Some(Purpose::Evaluation.job(&self.session).as_str());
+        let trained = self.state.trained.as_ref().filter(|_| of_updates);
+        let evaluated = self.state.evaluated.as_ref().filter(|_| !of_updates);
+        let Some(basis) = trained.map(|own| own.basis).or(evaluated.map(|own| own.basis)) else {
+            return Ok(Some((Reply::Refused { reason: "this site has nothing for this sum".to_owned() }, Vec::new())));
+        };
+        let mut problem = None;
+        let mut encode = |encoding: &Encoding| -> Result<Vec<u32>, EncodingError> {
+            match (trained, evaluated) {
+                (Some(own), _) => {
+                    let delta = self.vault.get(own.update).unwrap_or_else(|error| {
+                        problem = Some(error);
+                        Vec::new()
+                    });
+                    let delta = delta.iter().map(|bits| f32::from_bits(*bits));
+                    encoding.encode(delta, own.num_examples.min(encoding.omega_max), &own.totals.counters())
+                }
+                (None, Some(own)) => encoding.encode([0.0_f32].into_iter(), 1, &own.totals.counters()),
+                (None, None) => encoding.encode([0.0_f32; 0].into_iter(), 1, &[]),
+            }
+        };
+        let mut no_random = None;
+        let mut fill = |bytes: &mut [u8]| no_random = getrandom::fill(bytes).err().or(no_random);
+        let mut around = Surroundings {
+            roster: &self.state.roster,
+            identity: &self.vault.identity,
+            basis,
+            fill: &mut fill,
+            encode: &mut encode,
+        };
+        let answered = next.participant.answer(request, &mut around);
+        if let Some(error) = no_random {
+            return Err(KeyError::Random(error.to_string()).into());
+        }
+        if let Some(problem) = problem {
+            return Err(problem.into());
+        }
+        match answered {
+            Ok(answer) => {
+                let words = match (&answer.reply, answer.words) {
+                    (Reply::Masked(message), Some(words)) => {
+                        let digest = Digest::from(message.digest);
+                        self.vault.put(digest, words.iter().copied())?;
+                        next.words = Some(digest);
+                        words
+                    }
+                    // Made before: what is sent again is what was sent then.
+                    (Reply::Masked(message), None) => self.vault.get(Digest::from(message.digest))?,
+                    _ => Vec::new(),
+                };
+                self.commit(next)?;
+                Ok(Some((answer.reply, words)))
+            }
+            Err(refusal) if refusal.is_out_of_turn() => Ok(None),
+            Err(refusal) => {
+                self.commit(next)?;
+                Ok(Some((Reply::Refused { reason: refusal.to_string() }, Vec::new())))
             }
         }
     }

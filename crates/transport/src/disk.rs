@@ -13,6 +13,8 @@ pub trait Disk: Send {
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
     /// Creates or truncates a file and fills it.
     fn write(&self, path: &Path, fill: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> io::Result<()>;
+    /// The same for a file that nobody but its owner may read.
+    fn write_private(&self, path: &Path, fill: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> io::Result<()>;
     /// Makes the content of a file durable.
     fn sync_file(&self, path: &Path) -> io::Result<()>;
     /// Makes the entries of a directory durable.
@@ -35,6 +37,16 @@ impl Disk for FileSystem {
 
     fn write(&self, path: &Path, fill: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
         let mut writer = BufWriter::with_capacity(1 << 16, File::create(path)?);
+        fill(&mut writer)?;
+        writer.flush()
+    }
+
+    fn write_private(&self, path: &Path, fill: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut writer = BufWriter::with_capacity(1 << 16, options.open(path)?);
         fill(&mut writer)?;
         writer.flush()
     }
@@ -64,12 +76,23 @@ impl Disk for FileSystem {
 
 /// Replaces a file: whoever reads it, also after a crash, finds the old content or the new one.
 pub(crate) fn replace(disk: &dyn Disk, path: &Path, fill: Fill<'_>) -> io::Result<()> {
-    with_temporary(disk, path, fill, |temporary| disk.rename(temporary, path))
+    with_temporary(disk, path, |temporary| disk.write(temporary, fill), |temporary| disk.rename(temporary, path))
+}
+
+/// [`replace`] for a file that nobody but its owner may read.
+pub(crate) fn replace_private(disk: &dyn Disk, path: &Path, fill: Fill<'_>) -> io::Result<()> {
+    with_temporary(
+        disk,
+        path,
+        |temporary| disk.write_private(temporary, fill),
+        |temporary| disk.rename(temporary, path),
+    )
 }
 
 /// Creates a file that must not exist yet: it appears with its whole content or not at all.
 pub(crate) fn create(disk: &dyn Disk, path: &Path, fill: Fill<'_>) -> io::Result<()> {
-    with_temporary(disk, path, fill, |temporary| {
+    let write = |temporary: &Path| disk.write(temporary, fill);
+    with_temporary(disk, path, write, |temporary| {
         disk.link_new(temporary, path)?;
         disk.remove_file(temporary)
     })
@@ -85,12 +108,11 @@ pub(crate) fn temporary(path: &Path) -> PathBuf {
 fn with_temporary(
     disk: &dyn Disk,
     path: &Path,
-    fill: Fill<'_>,
+    write: impl FnOnce(&Path) -> io::Result<()>,
     place: impl FnOnce(&Path) -> io::Result<()>,
 ) -> io::Result<()> {
     let temporary = temporary(path);
-    let placed =
-        disk.write(&temporary, fill).and_then(|()| disk.sync_file(&temporary)).and_then(|()| place(&temporary));
+    let placed = write(&temporary).and_then(|()| disk.sync_file(&temporary)).and_then(|()| place(&temporary));
     if placed.is_err() {
         // The first error is the one to report; what may remain is overwritten by the next attempt.
         disk.remove_file(&temporary).ok();

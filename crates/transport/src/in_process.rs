@@ -13,11 +13,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use federation::secagg::{Reply, Request};
 use federation::{
-    Evaluation, FailureReason, GlobalModel, Input, Output, Phase, Progress, Rejection, SessionConfig, SiteId,
-    TrainerError, Update,
+    Evaluation, FailureReason, GlobalModel, Input, Output, Phase, Progress, Rejection, SessionConfig,
+    SignedAnnouncement, SiteId, TrainerError, sealing,
 };
 
+use crate::client::{self, Own};
+use crate::observer::Sent;
 use crate::{Event, FederatedClient, FederatedServer, Observer, ServerError, SiteError, Stop, Task};
 
 /// How often a waiting driver looks for [`Stop`].
@@ -56,7 +59,16 @@ pub fn run(
             return Err(ServerError::DuplicateSite(site));
         }
     }
-    let clients = by_site;
+    let mut clients = by_site;
+    let session = server.session();
+    if !session.phase().is_over() {
+        for (site, client) in &mut clients {
+            let client = client.get_mut().unwrap_or_else(PoisonError::into_inner);
+            client
+                .join(server.out(), session.id(), session.roster())
+                .map_err(|error| ServerError::Site { site: site.clone(), source: Box::new(error) })?;
+        }
+    }
     let (jobs, queue) = mpsc::channel();
     let (reporter, reports) = mpsc::channel();
     let queue = Mutex::new(queue);
@@ -77,9 +89,13 @@ pub fn run(
 struct Job {
     site: SiteId,
     round: u32,
-    task: Task,
-    global: Arc<GlobalModel>,
+    work: Work,
     abandoned: Arc<AtomicBool>,
+}
+
+enum Work {
+    Task(Task, Arc<GlobalModel>, Arc<SignedAnnouncement>),
+    Reply(Box<Request>),
 }
 
 struct Report {
@@ -91,8 +107,9 @@ struct Report {
 enum Content {
     Started(Task),
     Progress(Task, Progress),
-    Trained(Result<Update, SiteError>),
-    Evaluated(Result<Option<Evaluation>, SiteError>),
+    Trained(Result<(client::Outcome, Own), SiteError>),
+    Evaluated(Result<(client::Outcome, Option<Own>), SiteError>),
+    Replied(Result<Option<(Reply, Vec<u32>)>, SiteError>),
 }
 
 struct Worker<'a> {
@@ -112,24 +129,32 @@ impl Worker<'_> {
             let report =
                 |content| self.reporter.send(Report { site: job.site.clone(), round: job.round, content }).ok();
             let unwanted = || self.stop.requested() || job.abandoned.load(Ordering::Relaxed);
-            let mut progress = |progress| {
-                report(Content::Progress(job.task, progress));
-                if unwanted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            };
             // Clients do not panic while locked; a site that still works on an earlier round is waited for.
             let mut client = self.clients[&job.site].lock().unwrap_or_else(PoisonError::into_inner);
+            let (task, global, announcement) = match &job.work {
+                Work::Task(task, global, announcement) => (*task, global, announcement),
+                Work::Reply(request) => {
+                    report(Content::Replied(client.answer(request)));
+                    continue;
+                }
+            };
+            let mut progress = |progress| {
+                report(Content::Progress(task, progress));
+                if unwanted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            };
             let interrupted = unwanted().then_some(SiteError::Trainer(TrainerError::Interrupted));
             if interrupted.is_none() {
-                report(Content::Started(job.task));
+                report(Content::Started(task));
             }
-            let content = match job.task {
+            let hyperparameters = &self.config.hyperparameters;
+            let content = match task {
                 Task::Training => Content::Trained(interrupted.map_or_else(
-                    || client.train_round(&job.global, job.round, &self.config.hyperparameters, &mut progress),
+                    || client.train_round(global, announcement, job.round, hyperparameters, &mut progress),
                     Err,
                 )),
-                Task::Evaluation => {
-                    Content::Evaluated(interrupted.map_or_else(|| client.evaluate(&job.global, &mut progress), Err))
-                }
+                Task::Evaluation => Content::Evaluated(
+                    interrupted.map_or_else(|| client.evaluate(global, announcement, job.round, &mut progress), Err),
+                ),
             };
             report(content);
         }
@@ -153,6 +178,7 @@ impl Driver<'_> {
         reports: &Receiver<Report>,
     ) -> Result<Outcome, ServerError> {
         self.begin(clients)?;
+        self.tell_protection();
         loop {
             match self.server.session().phase() {
                 Phase::Completed => return Ok(Outcome::Completed { model: self.server.model_path() }),
@@ -182,7 +208,7 @@ impl Driver<'_> {
 
     fn begin(&mut self, clients: &BTreeMap<SiteId, Mutex<FederatedClient>>) -> Result<(), ServerError> {
         let session = self.server.session();
-        let minimum = session.config().minimum_sites;
+        let minimum = session.needed_sites();
         if !session.phase().is_over() && clients.len() < minimum as usize {
             return Err(Rejection::TooFewSites { joined: clients.len(), minimum }.into());
         }
@@ -204,6 +230,16 @@ impl Driver<'_> {
         Ok(())
     }
 
+    /// Tells how updates travel, once that is decided.
+    fn tell_protection(&mut self) {
+        let session = self.server.session();
+        if let Some(protection) = session.protection() {
+            let sealed_because = session.record().sealed_because;
+            let roster_fingerprint = session.roster().fingerprint();
+            self.observer.observe(&Event::Protected { protection, sealed_because, roster_fingerprint });
+        }
+    }
+
     fn report(&mut self, Report { site, round, content }: Report) -> Result<(), ServerError> {
         let (input, event) = match content {
             Content::Started(task) => {
@@ -214,16 +250,31 @@ impl Driver<'_> {
                 self.observer.observe(&Event::SiteProgress { site, round, task, done, total, loss });
                 return Ok(());
             }
-            Content::Trained(Ok(update)) => {
-                let (num_examples, metrics) = (update.num_examples, update.metrics);
-                let event = Event::SiteTrained { site: site.clone(), round, num_examples, metrics };
-                (Input::UpdateReceived { site: site.clone(), round, update }, Some(event))
+            Content::Trained(Ok((outcome, Own { num_examples, metrics, norm }))) => {
+                let event = Event::SiteTrained { site: site.clone(), round, num_examples, metrics, norm };
+                match self.input(&site, round, outcome, Task::Training) {
+                    Ok(input) => (input, Some(event)),
+                    Err(reason) => return self.refused(site, reason),
+                }
             }
-            Content::Evaluated(Ok(evaluation)) => {
+            Content::Evaluated(Ok((outcome, own))) => {
+                let evaluation = own.map(|Own { num_examples, metrics, .. }| Evaluation { num_examples, metrics });
                 let event = Event::SiteEvaluated { site: site.clone(), round, evaluation };
-                (Input::EvaluationReceived { site: site.clone(), round, evaluation }, Some(event))
+                match self.input(&site, round, outcome, Task::Evaluation) {
+                    Ok(input) => (input, Some(event)),
+                    Err(reason) => return self.refused(site, reason),
+                }
+            }
+            Content::Replied(Ok(None)) => return Ok(()),
+            Content::Replied(Ok(Some((reply, words)))) => {
+                let sent = Event::SiteReplied { site: site.clone(), round, message: Sent::of(&reply, &words) };
+                (Input::Replied { site: site.clone(), reply, words }, Some(sent))
             }
             Content::Trained(Err(_)) | Content::Evaluated(Err(_)) if self.stop.requested() => return Ok(()),
+            // The machine's trouble, not the site's: nothing is lost, and the session goes on when it is well again.
+            Content::Trained(Err(error @ SiteError::Vault(_)))
+            | Content::Evaluated(Err(error @ SiteError::Vault(_)))
+            | Content::Replied(Err(error)) => return Err(ServerError::Site { site, source: Box::new(error) }),
             Content::Trained(Err(error)) | Content::Evaluated(Err(error)) => {
                 (Input::SiteFailed { site: site.clone(), round, reason: chain(&error) }, None)
             }
@@ -236,6 +287,28 @@ impl Driver<'_> {
         if self.server.session().sites().get(&site) == Some(&false) {
             self.step(&Input::SiteJoined { site })?.ok();
         }
+        Ok(())
+    }
+
+    /// What the coordinator takes from a site's result; why not, where it is not what the site has signed.
+    fn input(&self, site: &SiteId, round: u32, outcome: client::Outcome, task: Task) -> Result<Input, String> {
+        let site = site.clone();
+        Ok(match (outcome, task) {
+            (client::Outcome::Ready { samples_at_most }, Task::Training) => {
+                Input::SiteTrained { site, round, samples_at_most }
+            }
+            (client::Outcome::Ready { .. }, Task::Evaluation) => Input::SiteEvaluated { site, round },
+            (client::Outcome::Sealed(sealed), _) => {
+                match self.server.open_sealed(&site, round, &sealed).map_err(|error| error.to_string())? {
+                    sealing::Content::Update(update) => Input::UpdateReceived { site, round, update },
+                    sealing::Content::Evaluation(evaluation) => Input::EvaluationReceived { site, round, evaluation },
+                }
+            }
+        })
+    }
+
+    fn refused(&mut self, site: SiteId, reason: String) -> Result<(), ServerError> {
+        self.observer.observe(&Event::SiteRejected { site, reason });
         Ok(())
     }
 
@@ -259,12 +332,12 @@ impl Driver<'_> {
             self.observer.observe(&event);
         }
         for output in outputs {
-            self.carry_out(output);
+            self.carry_out(output)?;
         }
         Ok(Ok(()))
     }
 
-    fn carry_out(&mut self, output: Output) {
+    fn carry_out(&mut self, output: Output) -> Result<(), ServerError> {
         let event = match output {
             Output::StartRound { site, round } => {
                 if round != self.round {
@@ -274,8 +347,19 @@ impl Driver<'_> {
                 return self.request(site, round, Task::Training);
             }
             Output::Evaluate { site, round } => return self.request(site, round, Task::Evaluation),
-            // The server has stored the update and combines the updates itself.
-            Output::UpdateAccepted { .. } | Output::AggregateReady { .. } => return,
+            Output::Ask { site } => {
+                self.ask(site);
+                return Ok(());
+            }
+            // The server has stored the update, or the words, and combines them itself.
+            Output::UpdateAccepted { .. }
+            | Output::AggregateReady { .. }
+            | Output::WordsAccepted { .. }
+            | Output::SumReady { .. } => return Ok(()),
+            Output::SiteReady { site, round } => Event::SiteAwaitsSum { site, round },
+            Output::SumStarted { round, purpose, sum } => Event::SumStarted { round, purpose, sum },
+            Output::SumGivenUp { round, purpose, reason } => Event::SumGivenUp { round, purpose, reason },
+            Output::SumCompleted { round, purpose, sum } => Event::SumCompleted { round, purpose, sum },
             Output::SiteExcluded { site, round, reason } => Event::SiteExcluded { site, round, reason },
             Output::SiteLate { site, round } => {
                 self.abandon(&site);
@@ -293,20 +377,26 @@ impl Driver<'_> {
             Output::SessionFailed { reason } => Event::SessionFailed { reason: reason.to_string() },
         };
         self.observer.observe(&event);
+        Ok(())
     }
 
-    fn request(&mut self, site: SiteId, round: u32, task: Task) {
+    fn request(&mut self, site: SiteId, round: u32, task: Task) -> Result<(), ServerError> {
         let abandoned = Arc::new(AtomicBool::new(false));
-        let job = Job {
-            site: site.clone(),
-            round,
-            task,
-            global: Arc::clone(self.server.global()),
-            abandoned: Arc::clone(&abandoned),
-        };
+        let announcement = Arc::new(self.server.announcement()?);
+        let work = Work::Task(task, Arc::clone(self.server.global()), announcement);
+        let job = Job { site: site.clone(), round, work, abandoned: Arc::clone(&abandoned) };
         self.tasks.insert(site, abandoned);
         // Workers live as long as the driver.
         self.jobs.send(job).ok();
+        Ok(())
+    }
+
+    fn ask(&mut self, site: SiteId) {
+        if let Some(request) = self.server.session().request(&site) {
+            let work = Work::Reply(Box::new(request.clone()));
+            let abandoned = Arc::new(AtomicBool::new(false));
+            self.jobs.send(Job { site, round: self.server.session().round(), work, abandoned }).ok();
+        }
     }
 
     fn abandon(&self, site: &SiteId) {

@@ -1,10 +1,10 @@
 //! Carries federation messages between the coordinator and the sites, and keeps sessions on disk.
 //!
 //! ```text
-//!  FederatedClient (a LocalTrainer) ──Update──▶ in_process::run ──Input──▶ FederatedServer ──▶ federation::Session
-//!                   ▲                                │    │                      │
-//!                   └──────── GlobalModel ───────────┘    └─Event─▶ Observer     └─▶ {out}/sessions, training_history.json,
-//!                                                                                   models
+//!  FederatedClient ──masked or sealed──▶ in_process::run ──Input──▶ FederatedServer ──▶ federation::Session
+//!   │ a LocalTrainer       ▲                  │    │                      │
+//!   │                      └── GlobalModel ───┘    └─Event─▶ Observer     └─▶ {out}/sessions, training_history.json,
+//!   └─▶ {out}/sites: its keys, its update        (signed)                       models
 //! ```
 //!
 //! [`FederatedServer`] makes every step of a session durable before its consequences are visible, so a session that is
@@ -14,12 +14,16 @@
 mod client;
 mod disk;
 pub mod in_process;
+mod keys;
 mod observer;
 mod server;
 mod store;
+mod vault;
 
-pub use client::{FederatedClient, SiteError};
+pub use client::{FederatedClient, Outcome, Own, SiteError};
 pub use disk::{Disk, FileSystem};
+pub use keys::{KeyError, site_folder};
 pub use observer::{Event, Observer, Stop, Task};
 pub use server::{FederatedServer, ModelFormat, ServerError};
 pub use store::{StoreError, read_history};
+pub use vault::VaultError;

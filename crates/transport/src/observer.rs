@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use federation::{Digest, Evaluation, Metrics, RoundRecord, SiteId};
+use federation::secagg::Reply;
+use federation::{Digest, Evaluation, Metrics, Protection, Purpose, RoundRecord, SealedBecause, SiteId, SumRecord};
 use serde::Serialize;
 
 /// What a site is asked to do.
@@ -16,10 +17,44 @@ pub enum Task {
     Evaluation,
 }
 
+/// What has left a site in a secure sum.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Sent {
+    /// Which message.
+    pub kind: &'static str,
+    /// Its size, words included.
+    pub bytes: u64,
+    /// SHA-256 of the masked words.
+    pub words_sha256: Option<Digest>,
+}
+
+impl Sent {
+    pub(crate) fn of(reply: &Reply, words: &[u32]) -> Self {
+        let (kind, words_sha256) = match reply {
+            Reply::Advertisement(_) => ("keys", None),
+            Reply::Shares(_) => ("shares", None),
+            Reply::Masked(message) => ("masked_update", Some(Digest::from(message.digest))),
+            Reply::Agreement(_) => ("agreement", None),
+            Reply::Unmasking(_) => ("unmasking", None),
+            Reply::Refused { .. } => ("refusal", None),
+        };
+        Self { kind, bytes: (reply.to_bytes().len() + 4 * words.len()) as u64, words_sha256 }
+    }
+}
+
 /// Something that happened in a session.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
+    /// How updates travel in this session.
+    Protected {
+        /// How.
+        protection: Protection,
+        /// Why not by secure aggregation.
+        sealed_because: Option<SealedBecause>,
+        /// Of the roster, in groups that people can read to each other.
+        roster_fingerprint: String,
+    },
     /// A round began, or goes on after a restart.
     RoundStarted {
         /// Its number.
@@ -59,6 +94,51 @@ pub enum Event {
         num_examples: u32,
         /// How the training went.
         metrics: Metrics,
+        /// Euclidean norm of the update before it was limited.
+        norm: f64,
+    },
+    /// A site waits for the secure sum; its update is still its own.
+    SiteAwaitsSum {
+        /// Who.
+        site: SiteId,
+        /// The round.
+        round: u32,
+    },
+    /// A secure sum began.
+    SumStarted {
+        /// The round.
+        round: u32,
+        /// Of what.
+        purpose: Purpose,
+        /// Who was asked.
+        sum: Box<SumRecord>,
+    },
+    /// A message of a secure sum left a site and was taken.
+    SiteReplied {
+        /// Who.
+        site: SiteId,
+        /// The round.
+        round: u32,
+        /// What has left it.
+        message: Sent,
+    },
+    /// A secure sum was given up; nothing of any update is known.
+    SumGivenUp {
+        /// The round.
+        round: u32,
+        /// Of what.
+        purpose: Purpose,
+        /// Why.
+        reason: String,
+    },
+    /// A secure sum is complete.
+    SumCompleted {
+        /// The round.
+        round: u32,
+        /// Of what.
+        purpose: Purpose,
+        /// Who is in it.
+        sum: Box<SumRecord>,
     },
     /// A site judged the new global model, or has no data to do so.
     SiteEvaluated {

@@ -4,12 +4,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use federation::sealing::{self, Content, SealContext, Sealed, SealingError};
+use federation::secagg::Totals;
 use federation::{
-    AggregationError, Aggregator, ConfigErrors, Contribution, Digest, GlobalModel, Input, OptimizerStateError, Output,
-    Phase, Rejection, Session, SessionConfig, SessionId, SessionRecord, SiteId, server_optimizer,
+    AggregationError, Aggregator, Announcement, AnnouncementError, ConfigErrors, Contribution, Digest, GlobalModel,
+    Input, MeanDelta, OptimizerStateError, Output, Phase, Protection, Purpose, Rejection, Session, SessionConfig,
+    SessionId, SessionRecord, SignedAnnouncement, SigningKey, SiteId, server_optimizer,
 };
+use zeroize::Zeroizing;
 
 use crate::disk::{Disk, FileSystem};
+use crate::keys::KeyError;
 use crate::store::{SessionStore, Snapshot, StoreError};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -68,6 +73,20 @@ pub enum ServerError {
     /// Two clients have one name.
     #[error("two clients are called {0}: give every site its own id")]
     DuplicateSite(SiteId),
+    /// A site of this machine cannot take its place.
+    #[error("site {site} cannot take part")]
+    Site {
+        /// Who.
+        site: SiteId,
+        /// Why.
+        source: BoxError,
+    },
+    /// Keys or roster.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The announcement of a model.
+    #[error(transparent)]
+    Announcement(#[from] AnnouncementError),
 }
 
 /// A session on this machine's disk.
@@ -77,21 +96,25 @@ pub struct FederatedServer {
     /// Hashes of the server optimiser's stored state.
     optimizer: Vec<Digest>,
     store: SessionStore,
+    keys: Keys,
     format: Box<dyn ModelFormat>,
+    /// The record that the training history holds.
+    mirrored: Option<SessionRecord>,
     history_kept_aside: Option<PathBuf>,
     clock: Clock,
 }
 
 impl FederatedServer {
-    /// Creates a session below the directory `out`.
+    /// Creates a session of these sites below the directory `out`, where they live, too.
     pub fn create(
         out: &Path,
         id: SessionId,
+        sites: &[SiteId],
         config: SessionConfig,
         initial: GlobalModel,
         format: Box<dyn ModelFormat>,
     ) -> Result<Self, ServerError> {
-        Self::create_on(Box::new(FileSystem), out, id, config, initial, format)
+        Self::create_on(Box::new(FileSystem), out, id, sites, config, initial, format)
     }
 
     /// Opens a session to go on with it.
@@ -104,20 +127,24 @@ impl FederatedServer {
         disk: Box<dyn Disk>,
         out: &Path,
         id: SessionId,
+        sites: &[SiteId],
         config: SessionConfig,
         initial: GlobalModel,
         format: Box<dyn ModelFormat>,
     ) -> Result<Self, ServerError> {
         let clock = Clock::start();
+        config.validate()?;
         if let Some(index) = initial.parameters.iter().position(|v| !v.is_finite()) {
             return Err(ServerError::InitialModel { index, value: initial.parameters[index] });
         }
         let digest = initial.digest();
-        let session = Session::new(id.clone(), config, initial.schema(), digest, clock.now_ms())?;
-        let store = SessionStore::create(disk, out, id)?;
+        let store = SessionStore::create(disk, out, id.clone())?;
         if store.model_path().exists() {
             return Err(ServerError::ModelExists { path: store.model_path() });
         }
+        let keys = Keys::of(&store)?;
+        let roster = store.local_roster(sites, &keys.identity)?;
+        let session = Session::new(id, config, initial.schema(), roster, digest, clock.now_ms())?;
         store.put(digest, &initial.parameters)?;
         let global = Arc::new(GlobalModel { round: 0, ..initial });
         let mut server = Self {
@@ -125,7 +152,9 @@ impl FederatedServer {
             global,
             optimizer: Vec::new(),
             store,
+            keys,
             format,
+            mirrored: None,
             history_kept_aside: None,
             clock,
         };
@@ -143,11 +172,18 @@ impl FederatedServer {
         let (store, Snapshot { session, optimizer, .. }) = SessionStore::open(disk, out, id)?;
         let global = Arc::new(load_global(&store, &session)?);
         let clock = Clock::start();
-        let mut server = Self { session, global, optimizer, store, format, history_kept_aside: None, clock };
+        let keys = Keys::of(&store)?;
+        let (mirrored, history_kept_aside) = (None, None);
+        let mut server = Self { session, global, optimizer, store, keys, format, mirrored, history_kept_aside, clock };
         // What the commit before the crash may not have reached.
-        server.history_kept_aside = server.store.mirror(server.session.record())?;
+        server.mirror()?;
         server.publish_if_completed()?;
         Ok(server)
+    }
+
+    /// The directory that the session lies in.
+    pub fn out(&self) -> &Path {
+        self.store.out()
     }
 
     /// The session as it is stored.
@@ -175,8 +211,36 @@ impl FederatedServer {
         self.clock.now_ms()
     }
 
-    /// Takes one input. Its outputs come only after the new state is durable. [`Output::AggregateReady`] is carried out
-    /// here: its consequences stand in its place. After an error the session stands before or after the input, never
+    /// What the coordinator says, and signs, about the newest global model.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn announcement(&self) -> Result<SignedAnnouncement, ServerError> {
+        let record = self.session.record();
+        let announcement = Announcement {
+            session: self.session.id().clone(),
+            round: self.session.round(),
+            basis: self.session.basis(),
+            protection: self.session.protection().unwrap_or(Protection::Sealed),
+            sealed_because: record.sealed_because,
+            sealing_key: sealing::public_key(&self.keys.sealing),
+        };
+        Ok(SignedAnnouncement::sign(&announcement, &self.keys.identity)?)
+    }
+
+    /// Checks and decrypts what a site sent about the newest global model.
+    ///
+    /// # Errors
+    /// When it is not that site's message about this model and round, for this coordinator.
+    pub fn open_sealed(&self, site: &SiteId, round: u32, sealed: &Sealed) -> Result<Content, SealingError> {
+        let context =
+            SealContext { session: self.session.id().clone(), round, site: site.clone(), model: self.session.model() };
+        let key = self.session.roster().key_of(site).ok_or_else(|| SealingError::Signature(site.clone()))?;
+        sealed.open(&context, &self.keys.sealing, key)
+    }
+
+    /// Takes one input. Its outputs come only after the new state is durable. [`Output::AggregateReady`] and
+    /// [`Output::SumReady`] are carried out here: their consequences stand in their place. After an error the session stands before or after the input, never
     /// between; [`Input::Resume`] then repeats every unanswered request.
     pub fn step(&mut self, input: &Input) -> Result<Result<Vec<Output>, Rejection>, ServerError> {
         let mut next = self.session.clone();
@@ -191,10 +255,20 @@ impl FederatedServer {
                 }
             }
         }
+        if let Input::Replied { words, .. } = input {
+            for output in &outputs {
+                if let Output::WordsAccepted { words: digest, .. } = output {
+                    self.store.put(*digest, words)?;
+                }
+            }
+        }
         if next != self.session {
             self.commit(next, self.optimizer.clone())?;
         }
         self.publish_if_completed()?;
+        if let Some(Output::SumReady { purpose, .. }) = outputs.pop_if(|last| matches!(last, Output::SumReady { .. })) {
+            outputs.append(&mut self.unmask(purpose)?);
+        }
         if let Some(Output::AggregateReady { contributions, .. }) =
             outputs.pop_if(|last| matches!(last, Output::AggregateReady { .. }))
         {
@@ -205,11 +279,65 @@ impl FederatedServer {
 
     /// Computes the next global model from what is stored, so that an error leaves nothing half changed in memory.
     fn aggregate(&mut self, contributions: &[Contribution]) -> Result<Vec<Output>, ServerError> {
+        let next = self.mean_of(contributions).and_then(|mean| self.next_global(mean));
+        self.adopt(next, |model| Input::Aggregated { model })
+    }
+
+    /// Adds the stored words up, takes the masks off and goes on with what the sum says: a new model or its judgement.
+    fn unmask(&mut self, purpose: Purpose) -> Result<Vec<Output>, ServerError> {
+        match (self.sum(), purpose) {
+            (Ok((mean, totals)), Purpose::Training) => {
+                let next = self.next_global(mean);
+                self.adopt(next, |model| Input::Summed { model, totals })
+            }
+            (Ok((_, totals)), Purpose::Evaluation) => {
+                let mut next = self.session.clone();
+                let outputs = next.step(&Input::EvaluationSummed { totals }, self.now_ms())?;
+                self.commit(next, self.optimizer.clone())?;
+                self.publish_if_completed()?;
+                Ok(outputs)
+            }
+            (Err(error), _) => self.adopt(Err(error), |model| Input::Aggregated { model }),
+        }
+    }
+
+    fn sum(&self) -> Result<(MeanDelta, Totals), ServerError> {
+        let cannot = |problem: String| AggregationError::Sum { problem };
+        let (manifest, masks) = self.session.masks().map_err(|error| cannot(error.to_string()))?;
+        let mut sum = vec![0_u32; manifest.words()];
+        for digest in masks.survivors().values() {
+            self.store.read_pieces(*digest, |offset, words: &[u32]| {
+                let sum = sum.get_mut(offset..offset + words.len());
+                let sum = sum.ok_or_else(|| cannot("there are more words than the manifest says".to_owned()))?;
+                sum.iter_mut().zip(words).for_each(|(sum, word)| *sum = sum.wrapping_add(*word));
+                Ok::<(), ServerError>(())
+            })?;
+        }
+        masks.take_off(&mut sum);
+        let decoded = manifest.encoding().decode(sum, manifest.counters(), masks.survivors().len());
+        let decoded = decoded.map_err(|error| cannot(error.to_string()))?;
+        let totals = Totals::from_counters(&decoded.counters);
+        let totals = totals.ok_or_else(|| cannot("the sums of the metrics are out of their range".to_owned()))?;
+        // Every update is limited at its site, so the mean is, too, but for the rounding of a word each.
+        let longest = self.session.config().hyperparameters.max_update_norm;
+        let norm = decoded.mean.norm();
+        if norm > longest * 1.001 {
+            return Err(AggregationError::Norm { norm, longest }.into());
+        }
+        Ok((decoded.mean, totals))
+    }
+
+    /// Goes on with the next global model, or ends the session where there cannot be one.
+    fn adopt(
+        &mut self,
+        next_global: Result<(GlobalModel, Vec<Digest>), ServerError>,
+        input: impl FnOnce(Digest) -> Input,
+    ) -> Result<Vec<Output>, ServerError> {
         let mut next = self.session.clone();
-        match self.next_global(contributions) {
+        match next_global {
             Ok((global, optimizer)) => {
                 let model = global.digest();
-                let outputs = next.step(&Input::Aggregated { model }, self.now_ms())?;
+                let outputs = next.step(&input(model), self.now_ms())?;
                 self.store.put(model, &global.parameters)?;
                 self.commit(next, optimizer)?;
                 self.global = Arc::new(global);
@@ -226,17 +354,21 @@ impl FederatedServer {
         }
     }
 
-    fn next_global(&self, contributions: &[Contribution]) -> Result<(GlobalModel, Vec<Digest>), ServerError> {
+    fn mean_of(&self, contributions: &[Contribution]) -> Result<MeanDelta, ServerError> {
         let parameter_count = self.session.schema().parameter_count;
         let mut aggregator = Aggregator::new(parameter_count, contributions)?;
         for contribution in contributions {
             // Checked before it is used: a damaged file is no fault of the site.
-            self.store.read_pieces(contribution.update, |_, _| Ok::<(), ServerError>(()))?;
+            self.store.read_pieces(contribution.update, |_, _: &[f32]| Ok::<(), ServerError>(()))?;
             self.store.read_pieces(contribution.update, |offset, values| {
                 Ok::<(), ServerError>(aggregator.add(contribution.weight, offset, values)?)
             })?;
         }
-        let mean = aggregator.finish()?;
+        Ok(aggregator.finish()?)
+    }
+
+    fn next_global(&self, mean: MeanDelta) -> Result<(GlobalModel, Vec<Digest>), ServerError> {
+        let parameter_count = self.session.schema().parameter_count;
         let state = self.optimizer.iter().map(|&digest| self.store.get(digest)).collect::<Result<_, _>>()?;
         let algorithm = &self.session.config().hyperparameters.algorithm;
         let mut optimizer = server_optimizer(algorithm, parameter_count, state)?;
@@ -257,8 +389,17 @@ impl FederatedServer {
         self.store.commit(&snapshot)?;
         self.session = snapshot.session;
         self.optimizer = snapshot.optimizer;
-        if let Some(path) = self.store.mirror(self.session.record())? {
-            self.history_kept_aside = Some(path);
+        self.mirror()
+    }
+
+    /// Shows the session to readers, where they would see a difference.
+    fn mirror(&mut self) -> Result<(), ServerError> {
+        let record = self.session.record();
+        if self.mirrored.as_ref() != Some(&record) {
+            if let Some(path) = self.store.mirror(record.clone())? {
+                self.history_kept_aside = Some(path);
+            }
+            self.mirrored = Some(record);
         }
         Ok(())
     }
@@ -292,6 +433,19 @@ fn load_global(store: &SessionStore, session: &Session) -> Result<GlobalModel, S
     let aggregated = session.rounds().iter().filter(|round| round.model_sha256.is_some());
     let (round, schema_hash) = (aggregated.count() as u32, session.schema().hash);
     Ok(GlobalModel { round, parameters: store.get(session.model())?, schema_hash })
+}
+
+/// The coordinator's secrets in one session.
+struct Keys {
+    identity: SigningKey,
+    sealing: Zeroizing<[u8; 32]>,
+}
+
+impl Keys {
+    fn of(store: &SessionStore) -> Result<Self, KeyError> {
+        let identity = SigningKey::from_bytes(&store.secret("coordinator.key")?);
+        Ok(Self { identity, sealing: Zeroizing::new(store.secret("sealing.key")?) })
+    }
 }
 
 /// The time of day at the start, continued by a clock that nobody sets.

@@ -4,7 +4,8 @@
 //! {out}/training_history.json                               all sessions, a mirror for readers
 //! {out}/models/session_{id}_federated_model.safetensors     the results
 //! {out}/sessions/{id}/session.json                          the truth about one session
-//! {out}/sessions/{id}/objects/{sha256}                      vectors that session.json refers to, f32 little-endian
+//! {out}/sessions/{id}/coordinator.key, sealing.key          the coordinator's secrets, readable by their owner only
+//! {out}/sessions/{id}/objects/{sha256}                      vectors that session.json refers to: f32, or masked words of 32 bits
 //! {out}/sessions/{id}/lock                                  held by the process that runs the session
 //! ```
 //!
@@ -15,13 +16,15 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use federation::{Digest, HistoryError, Session, SessionId, SessionRecord, TrainingHistory};
+use federation::secagg::Roster;
+use federation::{Digest, HistoryError, Session, SessionId, SessionRecord, SigningKey, SiteId, TrainingHistory};
 use serde::{Deserialize, Serialize};
 
 use crate::disk::{self, Disk, Fill};
+use crate::keys::{self, KeyError};
 
 /// Version of `session.json`.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Why a session cannot be stored or loaded.
 #[derive(Debug, thiserror::Error)]
@@ -68,8 +71,11 @@ pub enum StoreError {
         /// What is wrong.
         reason: String,
     },
-    /// Made by a newer program.
-    #[error("{} has format {found}, this program knows {FORMAT}: use a newer program", path.display())]
+    /// Made by another program.
+    #[error(
+        "{} has format {found}, this program knows {FORMAT}: go on with the program that made it, or start a new session",
+        path.display()
+    )]
     Format {
         /// The file.
         path: PathBuf,
@@ -86,7 +92,7 @@ pub enum StoreError {
     },
 }
 
-fn advice(error: &io::Error) -> &'static str {
+pub(crate) fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "; free some space, then resume the session: nothing is lost"
@@ -100,6 +106,34 @@ fn advice(error: &io::Error) -> &'static str {
 
 fn io_error<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> StoreError + 'a {
     move |source| StoreError::Io { action, path: path.to_owned(), source }
+}
+
+/// Four bytes of a vector.
+pub(crate) trait Word: Copy {
+    /// From little-endian bytes.
+    fn of(bytes: [u8; 4]) -> Self;
+    /// As little-endian bytes.
+    fn bytes(self) -> [u8; 4];
+}
+
+impl Word for f32 {
+    fn of(bytes: [u8; 4]) -> Self {
+        Self::from_le_bytes(bytes)
+    }
+
+    fn bytes(self) -> [u8; 4] {
+        self.to_le_bytes()
+    }
+}
+
+impl Word for u32 {
+    fn of(bytes: [u8; 4]) -> Self {
+        Self::from_le_bytes(bytes)
+    }
+
+    fn bytes(self) -> [u8; 4] {
+        self.to_le_bytes()
+    }
 }
 
 /// The content of `session.json`.
@@ -163,6 +197,8 @@ impl SessionStore {
         if snapshot.session.id() != &store.id {
             return Err(damaged(format!("it belongs to session {}", snapshot.session.id())));
         }
+        // What the last commit before a crash did not get to.
+        store.remove_unneeded(&snapshot.needed_objects());
         Ok((store, snapshot))
     }
 
@@ -174,6 +210,11 @@ impl SessionStore {
             Err(TryLockError::WouldBlock) => Err(StoreError::InUse { id, path }),
             Err(TryLockError::Error(source)) => Err(StoreError::Io { action: "lock", path, source }),
         }
+    }
+
+    /// The directory of all sessions' files.
+    pub(crate) fn out(&self) -> &Path {
+        &self.out
     }
 
     fn snapshot_path(&self) -> PathBuf {
@@ -189,18 +230,28 @@ impl SessionStore {
         self.out.join("models").join(format!("session_{}_federated_model.safetensors", self.id))
     }
 
+    /// A secret of the coordinator in this session, made at the first time.
+    pub(crate) fn secret(&self, name: &str) -> Result<[u8; 32], KeyError> {
+        keys::secret(self.disk.as_ref(), &directory(&self.out, &self.id).join(name))
+    }
+
+    /// The roster of sites that live below the same directory.
+    pub(crate) fn local_roster(&self, sites: &[SiteId], coordinator: &SigningKey) -> Result<Roster, KeyError> {
+        keys::local_roster(self.disk.as_ref(), &self.out, &self.id, sites, coordinator)
+    }
+
     /// Stores a vector under its hash.
-    pub(crate) fn put(&self, digest: Digest, values: &[f32]) -> Result<(), StoreError> {
+    pub(crate) fn put<T: Word>(&self, digest: Digest, values: &[T]) -> Result<(), StoreError> {
         let path = self.object_path(digest);
-        let mut fill = |writer: &mut dyn io::Write| values.iter().try_for_each(|v| writer.write_all(&v.to_le_bytes()));
+        let mut fill = |writer: &mut dyn io::Write| values.iter().try_for_each(|v| writer.write_all(&v.bytes()));
         disk::replace(self.disk.as_ref(), &path, &mut fill).map_err(io_error("write", &path))
     }
 
     /// Reads a vector in pieces; `each` gets their position. Fails at the end if the hash of the whole is not the name.
-    pub(crate) fn read_pieces<E: From<StoreError>>(
+    pub(crate) fn read_pieces<T: Word, E: From<StoreError>>(
         &self,
         digest: Digest,
-        mut each: impl FnMut(usize, &[f32]) -> Result<(), E>,
+        mut each: impl FnMut(usize, &[T]) -> Result<(), E>,
     ) -> Result<(), E> {
         let path = self.object_path(digest);
         let mut file = File::open(&path).map_err(io_error("read", &path))?;
@@ -212,7 +263,7 @@ impl SessionStore {
                 break;
             }
             values.clear();
-            values.extend(bytes[..count].chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])));
+            values.extend(bytes[..count].as_chunks().0.iter().map(|bytes| T::of(*bytes)));
             hasher.update(&bytes[..count]);
             each(offset, &values)?;
             offset += values.len();
@@ -228,7 +279,7 @@ impl SessionStore {
     /// Reads a whole vector.
     pub(crate) fn get(&self, digest: Digest) -> Result<Vec<f32>, StoreError> {
         let mut all = Vec::new();
-        self.read_pieces(digest, |_, values| {
+        self.read_pieces(digest, |_, values: &[f32]| {
             all.extend_from_slice(values);
             Ok::<(), StoreError>(())
         })?;

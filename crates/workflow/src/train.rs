@@ -8,7 +8,7 @@ use std::sync::Arc;
 use atomic_write_file::AtomicWriteFile;
 use detector::training::Sampling;
 use detector::{Architecture, ArchitectureError, Device, Model, ModelError, ParameterSchema, Plan, Provenance};
-use federation::{Algorithm, Digest, GlobalModel, Phase, SessionConfig, SessionId, SessionRecord, SiteId};
+use federation::{Algorithm, Digest, GlobalModel, Phase, SessionConfig, SessionId, SessionRecord, SiteId, SiteStatus};
 use transport::{Event, FederatedClient, FederatedServer, ModelFormat, ServerError, Stop, in_process};
 
 use crate::local::{DetectorTrainer, Task};
@@ -218,8 +218,9 @@ pub fn train(
     // Before the session: whoever finds a session finds its description.
     write_task(&request.out, &request.session, &task, &request.sites)?;
     let format = Box::new(Safetensors { task: task.clone() });
-    let mut server =
-        FederatedServer::create(&request.out, request.session.clone(), request.config.clone(), initial, format)?;
+    let sites: Vec<SiteId> = clients.iter().map(|client| client.site().clone()).collect();
+    let (out, session, config) = (&request.out, request.session.clone(), request.config.clone());
+    let mut server = FederatedServer::create(out, session, &sites, config, initial, format)?;
     run(&mut server, clients, observer, stop)
 }
 
@@ -264,7 +265,7 @@ pub fn resume(
     if matches!(server.session().phase(), Phase::Completed | Phase::Failed) {
         return run(&mut server, Vec::new(), observer, stop);
     }
-    let minimum = server.session().config().minimum_sites;
+    let minimum = server.session().needed_sites();
     let clients = clients(&sites, minimum, &task, out, session, observer)?;
     run(&mut server, clients, observer, stop)
 }
@@ -346,7 +347,7 @@ impl ModelFormat for Safetensors {
             .rounds
             .iter()
             .flat_map(|r| &r.sites)
-            .filter(|(_, s)| s.update.is_some())
+            .filter(|(_, s)| s.status == SiteStatus::Trained)
             .map(|(id, _)| id)
             .collect();
         let provenance = Provenance {

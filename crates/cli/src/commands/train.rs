@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::anyhow;
 use detector::training::Sampling;
 use detector::{Architecture, ChosenDevice, Plan};
-use federation::{Hyperparameters, SessionConfig, SessionId};
+use federation::{Hyperparameters, Purpose, SealedBecause, SessionConfig, SessionId};
 use indicatif::ProgressBar;
 use serde_json::json;
 use transport::Event;
@@ -50,6 +50,7 @@ fn request(args: &args::Train, device: ChosenDevice) -> anyhow::Result<TrainRequ
         patch_size: args.patch_size,
         algorithm: args.algorithm,
         seed: args.seed,
+        max_update_norm: args.max_update_norm,
     };
     let mut plan = Plan::with_patch(args.patch_size as usize);
     plan.lungs.volume_ml = f64::from(args.min_lung_ml)..=*plan.lungs.volume_ml.end();
@@ -65,6 +66,7 @@ fn request(args: &args::Train, device: ChosenDevice) -> anyhow::Result<TrainRequ
         config: SessionConfig {
             hyperparameters,
             minimum_sites,
+            protection: args.protection,
             round_deadline_s: args.round_deadline,
             ..SessionConfig::default()
         },
@@ -124,6 +126,14 @@ pub(crate) fn show(event: &TrainEvent<'_>, bar: &ProgressBar, console: &Console)
 fn show_session(event: &Event, progress: &dyn Fn(String, u64, u64), line: &dyn Fn(Message<'_>), console: &Console) {
     let number = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.4}"));
     match event {
+        Event::Protected { sealed_because: Some(because), .. } => {
+            let reason = match because {
+                SealedBecause::FewSites => Message::SealedFewSites,
+                SealedBecause::Chosen => Message::SealedChosen,
+            };
+            line(Message::SealedUpdates { reason: &console.text(reason) });
+        }
+        Event::Protected { .. } => {}
         Event::RoundStarted { round } => line(Message::RoundStarted { round }),
         Event::SiteProgress { site, round, done, total, loss, .. } => {
             let message = Message::SiteTraining { site: &site.as_str(), round, loss: &number(*loss) };
@@ -142,7 +152,20 @@ fn show_session(event: &Event, progress: &dyn Fn(String, u64, u64), line: &dyn F
             probability: &number(record.foreground_probability),
         }),
         Event::HistoryKeptAside { path } => line(Message::HistoryKeptAside { path: &path.display() }),
-        Event::SiteStarted { .. }
+        Event::SumStarted { purpose: Purpose::Training, sum, .. } => line(Message::SumStarted {
+            sites: &sum.participants.len(),
+            threshold: &sum.threshold,
+            attempt: &(sum.attempt + 1),
+        }),
+        Event::SumCompleted { purpose: Purpose::Training, sum, .. } => {
+            line(Message::SumCompleted { sites: &sum.survivors.len() });
+        }
+        Event::SumGivenUp { reason, .. } => line(Message::SumGivenUp { reason }),
+        Event::SumStarted { .. }
+        | Event::SumCompleted { .. }
+        | Event::SiteAwaitsSum { .. }
+        | Event::SiteReplied { .. }
+        | Event::SiteStarted { .. }
         | Event::SiteEvaluated { .. }
         | Event::Aggregated { .. }
         | Event::SessionCompleted { .. }

@@ -1,4 +1,6 @@
-//! The coordinator's part in a secure sum: it passes messages on and adds masked updates up, and learns the sum.
+//! The coordinator's part in a secure sum: it passes messages on, knows which masked updates have arrived, and learns the
+//! masks that are left in their sum. The words themselves are its driver's: it stores those that [`Coordinator::masked`]
+//! accepts, adds them up modulo 2³² and takes the [`Masks`] off, in one vector whatever the number of sites.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +13,7 @@ use super::node::{
     Of, advertisement_text, agreement_text, is_signed, masked_text, pair_key, seed_commitment, self_key,
     share_commitment, shares_text, t1, t2, t3,
 };
-use super::primitives::{Sign, hash, hash_of_words, mask};
+use super::primitives::{Secret, Sign, hash, hash_of_words, mask};
 use super::roster::Roster;
 use super::{Manifest, shamir};
 use crate::Digest;
@@ -76,34 +78,48 @@ pub enum CoordinationError {
     OutOfTurn,
 }
 
-/// A coordinator in one sum. It holds one vector, the running sum, whatever the number of sites.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// A coordinator in one sum.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Coordinator {
     manifest: Manifest,
     keys: BTreeMap<NodeId, Digest>,
     state: State,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// Which messages a sum waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// R0: public keys.
+    Advertising,
+    /// R1: shares of secrets.
+    Sharing,
+    /// R2: masked updates.
+    Masking,
+    /// R3: signatures under the list of survivors.
+    Agreeing,
+    /// R4: shares for unmasking.
+    Unmasking,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 enum State {
     Advertising { all: BTreeMap<NodeId, Vec<u8>> },
     Sharing { t1: [u8; 32], mask_keys: BTreeMap<NodeId, [u8; 32]>, all: BTreeMap<NodeId, Vec<u8>> },
     Masking(Sum),
     Agreeing { sum: Sum, t3: [u8; 32], all: BTreeMap<NodeId, Vec<u8>> },
     Unmasking { sum: Sum, all: BTreeMap<NodeId, Vec<u8>> },
-    Over,
 }
 
-/// Masked updates added up, and what it takes to unmask them.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// Whose masked updates are there, and what it takes to unmask their sum.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Sum {
     t2: [u8; 32],
     members: BTreeMap<NodeId, Member>,
+    /// Hashes of their words.
     arrived: BTreeMap<NodeId, [u8; 32]>,
-    words: Vec<u32>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Member {
     mask_key: [u8; 32],
     seed_commitment: [u8; 32],
@@ -111,13 +127,24 @@ struct Member {
     shares: BTreeMap<NodeId, ([u8; 32], [u8; 32])>,
 }
 
-/// A sum without masks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unmasked {
-    /// Whose updates are in it.
-    pub survivors: Vec<NodeId>,
-    /// To be decoded by [`Encoding::decode`](super::Encoding::decode).
-    pub words: Vec<u32>,
+/// The masks that are left in the sum of the survivors' words.
+pub struct Masks {
+    survivors: BTreeMap<NodeId, Digest>,
+    keys: Vec<(Secret, Sign)>,
+}
+
+impl Masks {
+    /// Whose words make the sum, with the hash of each.
+    pub fn survivors(&self) -> &BTreeMap<NodeId, Digest> {
+        &self.survivors
+    }
+
+    /// Makes the sum of exactly the survivors' words one that [`Encoding::decode`](super::Encoding::decode) can read.
+    pub fn take_off(&self, sum: &mut [u32]) {
+        for (key, sign) in &self.keys {
+            mask(key, *sign, sum);
+        }
+    }
 }
 
 impl Coordinator {
@@ -140,6 +167,38 @@ impl Coordinator {
     /// What the sum is about.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// Which messages it waits for.
+    pub fn stage(&self) -> Stage {
+        match self.state {
+            State::Advertising { .. } => Stage::Advertising,
+            State::Sharing { .. } => Stage::Sharing,
+            State::Masking(_) => Stage::Masking,
+            State::Agreeing { .. } => Stage::Agreeing,
+            State::Unmasking { .. } => Stage::Unmasking,
+        }
+    }
+
+    /// Whether this site is asked something and has not answered yet.
+    pub fn awaits(&self, id: NodeId) -> bool {
+        match &self.state {
+            State::Advertising { all } => self.keys.contains_key(&id) && !all.contains_key(&id),
+            State::Sharing { mask_keys, all, .. } => mask_keys.contains_key(&id) && !all.contains_key(&id),
+            State::Masking(sum) => sum.members.contains_key(&id) && !sum.arrived.contains_key(&id),
+            State::Agreeing { sum, all, .. } | State::Unmasking { sum, all } => {
+                sum.arrived.contains_key(&id) && !all.contains_key(&id)
+            }
+        }
+    }
+
+    /// Hashes of the words that have arrived and are still needed.
+    pub fn arrived(&self) -> impl Iterator<Item = (NodeId, Digest)> {
+        let sum = match &self.state {
+            State::Masking(sum) | State::Agreeing { sum, .. } | State::Unmasking { sum, .. } => Some(sum),
+            State::Advertising { .. } | State::Sharing { .. } => None,
+        };
+        sum.into_iter().flat_map(|sum| &sum.arrived).map(|(id, digest)| (*id, Digest::from(*digest)))
     }
 
     fn verify(&self, id: NodeId, text: &[u8], signature: &[u8; 64]) -> Result<(), CoordinationError> {
@@ -217,12 +276,11 @@ impl Coordinator {
             (*id, member)
         };
         let members = all.iter().map(member).collect();
-        let words = vec![0; self.manifest.words()];
-        self.state = State::Masking(Sum { t2, members, arrived: BTreeMap::new(), words });
+        self.state = State::Masking(Sum { t2, members, arrived: BTreeMap::new() });
         Ok(all)
     }
 
-    /// R2: takes a site's masked update and adds it up.
+    /// R2: takes a site's masked update. The caller keeps its words.
     ///
     /// # Errors
     /// When it is not the one that the site has signed; nothing has changed then.
@@ -232,8 +290,11 @@ impl Coordinator {
         if !sum.members.contains_key(&id) {
             return Err(CoordinationError::Unexpected(id));
         }
-        if sum.arrived.contains_key(&id) {
-            return Err(CoordinationError::Repeated(id));
+        match sum.arrived.get(&id) {
+            // A retry after a lost answer.
+            Some(known) if *known == message.digest => return Ok(()),
+            Some(_) => return Err(CoordinationError::Repeated(id)),
+            None => {}
         }
         self.verify(id, &masked_text(&sum.t2, id, message.words, &message.digest), &message.signature)?;
         let expected = self.manifest.words();
@@ -244,7 +305,6 @@ impl Coordinator {
             return Err(CoordinationError::Content(id));
         }
         let State::Masking(sum) = &mut self.state else { return Err(CoordinationError::OutOfTurn) };
-        sum.words.iter_mut().zip(words).for_each(|(sum, word)| *sum = sum.wrapping_add(*word));
         sum.arrived.insert(id, message.digest);
         Ok(())
     }
@@ -256,9 +316,7 @@ impl Coordinator {
     pub fn close_masking(&mut self) -> Result<Survivors, CoordinationError> {
         let State::Masking(sum) = &self.state else { return Err(CoordinationError::OutOfTurn) };
         self.enough(sum.arrived.len())?;
-        let State::Masking(sum) = std::mem::replace(&mut self.state, State::Over) else {
-            return Err(CoordinationError::OutOfTurn);
-        };
+        let sum = sum.clone();
         let survivors = Survivors(sum.arrived.clone());
         let t3 = t3(&sum.t2, &survivors);
         self.state = State::Agreeing { sum, t3, all: BTreeMap::new() };
@@ -284,16 +342,13 @@ impl Coordinator {
     /// # Errors
     /// When fewer than the threshold have signed; more may still come.
     pub fn close_agreeing(&mut self) -> Result<BTreeMap<NodeId, Agreement>, CoordinationError> {
-        let State::Agreeing { all, .. } = &self.state else { return Err(CoordinationError::OutOfTurn) };
+        let State::Agreeing { sum, all, .. } = &self.state else { return Err(CoordinationError::OutOfTurn) };
         let all = read(all, Agreement::from_bytes)?;
         let needed = self.manifest.threshold();
         if all.len() < needed {
             return Err(CoordinationError::TooFew { found: all.len(), needed });
         }
-        let State::Agreeing { sum, .. } = std::mem::replace(&mut self.state, State::Over) else {
-            return Err(CoordinationError::OutOfTurn);
-        };
-        self.state = State::Unmasking { sum, all: BTreeMap::new() };
+        self.state = State::Unmasking { sum: sum.clone(), all: BTreeMap::new() };
         Ok(all)
     }
 
@@ -333,11 +388,11 @@ impl Coordinator {
         matches!(&self.state, State::Unmasking { all, .. } if all.len() >= self.manifest.threshold())
     }
 
-    /// Takes the masks off.
+    /// The masks in the sum of the survivors' words.
     ///
     /// # Errors
     /// When too few shares have come, or a site has shared another secret than it has committed to.
-    pub fn finish(&mut self) -> Result<Unmasked, CoordinationError> {
+    pub fn finish(&self) -> Result<Masks, CoordinationError> {
         let State::Unmasking { sum, all } = &self.state else { return Err(CoordinationError::OutOfTurn) };
         let answers = read(all, Unmasking::from_bytes)?;
         let needed = self.manifest.threshold();
@@ -350,15 +405,14 @@ impl Coordinator {
                 answers.iter().take(needed).map(|(from, answer)| (from.x(), &pick(answer)[&of])).collect();
             shamir::combine(&shares)
         };
-        // All keys first: where a secret is wrong, the sum stays as it is.
-        let mut masks = Vec::new();
+        let mut keys = Vec::new();
         for (id, member) in &sum.members {
             if sum.arrived.contains_key(id) {
                 let seed = shares(*id, |answer| &answer.seeds);
                 if seed_commitment(sid, *id, &seed) != member.seed_commitment {
                     return Err(CoordinationError::Secret(*id));
                 }
-                masks.push((self_key(&sum.t2, &seed, *id), Sign::Minus));
+                keys.push((self_key(&sum.t2, &seed, *id), Sign::Minus));
                 continue;
             }
             let secret = StaticSecret::from(*shares(*id, |answer| &answer.keys));
@@ -369,16 +423,10 @@ impl Coordinator {
                 let shared = secret.diffie_hellman(&PublicKey::from(sum.members[survivor].mask_key));
                 // The survivor added it where the other's number is larger.
                 let sign = if survivor < id { Sign::Minus } else { Sign::Plus };
-                masks.push((pair_key(&sum.t2, shared.as_bytes(), *survivor, *id), sign));
+                keys.push((pair_key(&sum.t2, shared.as_bytes(), *survivor, *id), sign));
             }
         }
-        let State::Unmasking { mut sum, .. } = std::mem::replace(&mut self.state, State::Over) else {
-            return Err(CoordinationError::OutOfTurn);
-        };
-        for (key, sign) in &masks {
-            mask(key, *sign, &mut sum.words);
-        }
-        Ok(Unmasked { survivors: sum.arrived.into_keys().collect(), words: sum.words })
+        Ok(Masks { survivors: self.arrived().collect(), keys })
     }
 }
 

@@ -3,6 +3,8 @@
 //! A value is `rint_half_even(clamp(delta · ω/ω_max, −C, C) · 2^e)`, with `ω` the site's number of samples; the sum of all
 //! sites' words cannot leave 32 bits. The tail holds `ω` and counters, which are summed as they are.
 
+use crate::MeanDelta;
+
 /// Why values cannot be encoded or a sum cannot be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EncodingError {
@@ -110,29 +112,29 @@ impl Encoding {
     }
 
     /// The weighted mean of the updates in a sum of `summed` sites, the number of their samples, and the sums of their
-    /// counters.
+    /// counters. No second vector is made.
     ///
     /// # Errors
     /// When the length is wrong or the number of samples is not possible.
-    pub fn decode(&self, sum: &[u32], counters: usize, summed: usize) -> Result<Decoded, EncodingError> {
+    pub fn decode(&self, mut sum: Vec<u32>, counters: usize, summed: usize) -> Result<Decoded, EncodingError> {
         let Some(dimension) = sum.len().checked_sub(1 + counters) else {
             return Err(EncodingError::Length { found: sum.len(), expected: 1 + counters });
         };
-        let omega = sum[dimension];
+        let tail = sum.split_off(dimension);
+        let omega = tail[0];
         if omega == 0 || u64::from(omega) > summed as u64 * u64::from(self.omega_max) {
             return Err(EncodingError::Samples { found: omega, sites: summed, omega_max: self.omega_max });
         }
-        let (unit, weight) = (two_to(-self.exponent), f64::from(omega) / f64::from(self.omega_max));
-        let mean = sum[..dimension].iter().map(|&word| (f64::from(word as i32) * unit / weight) as f32).collect();
-        Ok(Decoded { mean, omega, counters: sum[dimension + 1..].to_vec() })
+        let weight = f64::from(omega) / f64::from(self.omega_max);
+        let mean = MeanDelta::of_words(sum, two_to(-self.exponent), weight);
+        Ok(Decoded { mean, omega, counters: tail[1..].to_vec() })
     }
 }
 
 /// What a sum says.
-#[derive(Debug, Clone, PartialEq)]
 pub struct Decoded {
     /// The mean of the updates, weighted by samples.
-    pub mean: Vec<f32>,
+    pub mean: MeanDelta,
     /// All sites' samples.
     pub omega: u32,
     /// The sums of the counters.
@@ -156,8 +158,9 @@ mod tests {
         for value in [1e30_f32, -1e30] {
             let words = encoding.encode([value; 3].into_iter(), 1_000_000, &[7]).unwrap();
             let sum: Vec<u32> = words.iter().map(|word| word.wrapping_mul(100)).collect();
-            let decoded = encoding.decode(&sum, 1, 100).unwrap();
-            assert_eq!(decoded, Decoded { mean: vec![value.signum(); 3], omega: 100_000_000, counters: vec![700] });
+            let decoded = encoding.decode(sum, 1, 100).unwrap();
+            assert_eq!(decoded.mean.iter().collect::<Vec<_>>(), [f64::from(value.signum()); 3]);
+            assert_eq!((decoded.omega, decoded.counters), (100_000_000, vec![700]));
         }
     }
 
@@ -171,8 +174,8 @@ mod tests {
         assert!(matches!(encode(0.0, 11, 0), Err(EncodingError::Omega { .. })));
         assert!(matches!(encode(0.0, 1, u32::MAX / 4 + 1), Err(EncodingError::Counter { .. })));
         assert!(encode(0.0, 10, u32::MAX / 4).is_ok());
-        assert!(matches!(encoding.decode(&[0, 0, 0], 1, 4), Err(EncodingError::Samples { found: 0, .. })));
-        assert!(matches!(encoding.decode(&[0, 41, 0], 1, 4), Err(EncodingError::Samples { found: 41, .. })));
-        assert!(matches!(encoding.decode(&[0], 1, 4), Err(EncodingError::Length { found: 1, expected: 2 })));
+        assert!(matches!(encoding.decode(vec![0, 0, 0], 1, 4), Err(EncodingError::Samples { found: 0, .. })));
+        assert!(matches!(encoding.decode(vec![0, 41, 0], 1, 4), Err(EncodingError::Samples { found: 41, .. })));
+        assert!(matches!(encoding.decode(vec![0], 1, 4), Err(EncodingError::Length { found: 1, expected: 2 })));
     }
 }

@@ -59,6 +59,17 @@ struct Content {
     deadline_ms: Option<u64>,
 }
 
+/// What an update is about: a site sums it with no other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Basis {
+    /// Of the global model that it was trained from.
+    pub model: Digest,
+    /// Of the tensors' names and shapes.
+    pub schema: Option<Digest>,
+    /// Of the training's configuration.
+    pub config: Option<Digest>,
+}
+
 /// What a coordinator decides about a sum; the rest follows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
@@ -80,8 +91,8 @@ pub struct Plan {
     pub clip: f64,
     /// The largest number of samples of a site.
     pub omega_max: u32,
-    /// Of the global model that the sites trained from.
-    pub model: Digest,
+    /// What the updates are about.
+    pub basis: Basis,
     /// Masked counters after the samples.
     pub counters: usize,
 }
@@ -125,10 +136,10 @@ impl Manifest {
             clip: plan.clip,
             e: exponent(n.max(1), plan.clip),
             omega_max: plan.omega_max,
-            model: plan.model,
+            model: plan.basis.model,
             counters: plan.counters,
-            schema: None,
-            config: None,
+            schema: plan.basis.schema,
+            config: plan.basis.config,
             deadline_ms: None,
         };
         let bytes = serde_json::to_vec(&content).map_err(|error| ManifestError::Unreadable(error.to_string()))?;
@@ -207,9 +218,10 @@ impl Manifest {
         self.content.d + 1 + self.content.counters
     }
 
-    /// Of the global model that the sites trained from.
-    pub fn model(&self) -> Digest {
-        self.content.model
+    /// What the updates are about.
+    pub fn basis(&self) -> Basis {
+        let Content { model, schema, config, .. } = self.content;
+        Basis { model, schema, config }
     }
 
     /// How values become words.

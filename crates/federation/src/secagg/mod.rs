@@ -8,7 +8,7 @@
 //! R1  share      ── Shares ─────────▶  shared … close_sharing ───────── all ──▶
 //! R2  mask       ── Masked, words ──▶  masked … close_masking ── Survivors ────▶
 //! R3  agree      ── Agreement ──────▶  agreed … close_agreeing ──────── all ──▶
-//! R4  unmask     ── Unmasking ──────▶  unmasked … finish ── Unmasked
+//! R4  unmask     ── Unmasking ──────▶  unmasked … finish ── Masks of the sum
 //! ```
 //!
 //! Neither side does I/O, reads a clock or draws a random number. Both are values that their drivers store: a step is taken
@@ -23,19 +23,25 @@ mod encoding;
 mod manifest;
 mod messages;
 mod node;
+mod participant;
 mod primitives;
+mod request;
 mod roster;
 mod shamir;
 #[cfg(test)]
 mod tests;
+mod totals;
 pub mod vectors;
 
-pub use coordinator::{CoordinationError, Coordinator, Unmasked};
+pub use coordinator::{CoordinationError, Coordinator, Masks, Stage};
 pub use encoding::{Decoded, Encoding, EncodingError, exponent};
-pub use manifest::{LEAST_SITES, Manifest, ManifestError, PROTOCOL, Plan, least_threshold};
+pub use manifest::{Basis, LEAST_SITES, Manifest, ManifestError, PROTOCOL, Plan, least_threshold};
 pub use messages::{
     Advertisement, Agreement, MalformedMessage, Masked, NodeId, NodeIdError, ShareFor, Shares, SignatureBytes,
     Survivors, Unmasking,
 };
 pub use node::{Abort, Node, Randomness, Standing};
+pub use participant::{Answer, Participant, Refusal, Surroundings};
+pub use request::{Reply, Request};
 pub use roster::{Member, Roster, RosterError, SignedRoster};
+pub use totals::Totals;

@@ -12,7 +12,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use super::messages::{Advertisement, Agreement, Masked, NodeId, SEALED, ShareFor, Shares, Survivors, Unmasking};
 use super::primitives::{Secret, Sign, derive, hash, hash_of_words, mask};
 use super::roster::Roster;
-use super::{Manifest, shamir};
+use super::{Basis, Manifest, shamir};
 use crate::Digest;
 
 /// What a site knows before it joins a sum, and what it keeps between sums.
@@ -46,13 +46,11 @@ pub enum Abort {
     /// A participant is not in the roster.
     #[error("participant {0} is not in the roster: the coordinator names a hospital that the consortium does not know")]
     Stranger(NodeId),
-    /// Trained from another model.
-    #[error("the sum is about updates of model {found}, this site has trained from {own}")]
-    Model {
-        /// In the manifest.
-        found: Digest,
-        /// Here.
-        own: Digest,
+    /// Trained from another model, or otherwise.
+    #[error("the sum is about updates with another {what} than this site's")]
+    Basis {
+        /// What differs.
+        what: &'static str,
     },
     /// Joined before, or overtaken.
     #[error("round {round}, attempt {attempt} is not newer than what this site has joined before")]
@@ -275,7 +273,7 @@ pub(super) fn is_signed(key: &VerifyingKey, text: &[u8], signature: &[u8; 64]) -
 }
 
 impl Node {
-    /// R0: joins a sum. `trained_from` is the global model that the site's update is about.
+    /// R0: joins a sum. `basis` is what the site's update is about.
     ///
     /// # Errors
     /// When the site does not want to take part, for its own or the others' sake.
@@ -283,7 +281,7 @@ impl Node {
         manifest: Manifest,
         roster: &Roster,
         standing: &mut Standing,
-        trained_from: Digest,
+        basis: &Basis,
         random: Randomness,
         identity: &SigningKey,
     ) -> Result<(Self, Advertisement), Abort> {
@@ -302,8 +300,14 @@ impl Node {
         if keys.get(&id) != Some(&Digest::from(identity.verifying_key().to_bytes())) {
             return Err(Abort::Signature(id));
         }
-        if manifest.model() != trained_from {
-            return Err(Abort::Model { found: manifest.model(), own: trained_from });
+        let theirs = manifest.basis();
+        let parts = [
+            ("global model", theirs.model == basis.model),
+            ("network", theirs.schema == basis.schema),
+            ("training configuration", theirs.config == basis.config),
+        ];
+        if let Some((what, _)) = parts.into_iter().find(|(_, same)| !same) {
+            return Err(Abort::Basis { what });
         }
         let (round, attempt) = manifest.turn();
         if standing.joined.get(manifest.job()).is_some_and(|joined| *joined >= (round, attempt)) {

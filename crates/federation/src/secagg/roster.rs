@@ -1,14 +1,14 @@
 //! Who takes part in a federation: a list that the consortium signs with a key that stays off line, so that a coordinator
 //! cannot invent hospitals.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
 use super::NodeId;
 use super::primitives::hash;
-use crate::Digest;
+use crate::{Digest, SiteId};
 
 /// A member.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,8 +16,8 @@ use crate::Digest;
 pub struct Member {
     /// Its number in sums.
     pub id: NodeId,
-    /// The hospital.
-    pub name: String,
+    /// The hospital's name in sessions.
+    pub name: SiteId,
     /// Ed25519, 64 hexadecimal digits; its private key was made at the hospital and stays there.
     pub public_key: Digest,
 }
@@ -30,6 +30,30 @@ struct Content {
     /// Of the version before; nothing in the first.
     previous: Option<Digest>,
     members: Vec<Member>,
+    /// Of the coordinator: what it announces is signed with the other half.
+    coordinator: Digest,
+}
+
+impl Content {
+    /// The members' keys, which nobody shares.
+    fn keys(&self) -> Result<BTreeMap<NodeId, VerifyingKey>, RosterError> {
+        let mut keys: BTreeMap<NodeId, VerifyingKey> = BTreeMap::new();
+        let mut names = BTreeSet::new();
+        for member in &self.members {
+            let key = VerifyingKey::from_bytes(member.public_key.as_bytes()).ok().filter(|key| !key.is_weak());
+            let key = key.ok_or(RosterError::Key { id: member.id })?;
+            if keys.values().any(|known| known == &key) {
+                return Err(RosterError::Twice { what: format!("the key of member {}", member.id) });
+            }
+            if !names.insert(&member.name) {
+                return Err(RosterError::Twice { what: format!("the name of member {}", member.id) });
+            }
+            if keys.insert(member.id, key).is_some() {
+                return Err(RosterError::Twice { what: format!("member {}", member.id) });
+            }
+        }
+        Ok(keys)
+    }
 }
 
 /// A list with the consortium's signature.
@@ -42,11 +66,35 @@ pub struct SignedRoster {
 }
 
 /// A list whose signature was checked.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Checked", into = "Checked")]
 pub struct Roster {
     content: Content,
     keys: BTreeMap<NodeId, VerifyingKey>,
     digest: Digest,
+}
+
+/// A list as its owner keeps it after the signature was checked.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Checked {
+    content: Content,
+    digest: Digest,
+}
+
+impl From<Roster> for Checked {
+    fn from(Roster { content, digest, .. }: Roster) -> Self {
+        Self { content, digest }
+    }
+}
+
+impl TryFrom<Checked> for Roster {
+    type Error = RosterError;
+
+    fn try_from(Checked { content, digest }: Checked) -> Result<Self, RosterError> {
+        let keys = content.keys()?;
+        Ok(Self { content, keys, digest })
+    }
 }
 
 /// Why a list is refused.
@@ -89,9 +137,11 @@ impl SignedRoster {
         version: u32,
         previous: Option<Digest>,
         members: Vec<Member>,
+        coordinator: &VerifyingKey,
         consortium: &SigningKey,
     ) -> Result<Self, RosterError> {
-        let content = Content { federation: federation.to_owned(), version, previous, members };
+        let coordinator = Digest::from(coordinator.to_bytes());
+        let content = Content { federation: federation.to_owned(), version, previous, members, coordinator };
         let bytes = serde_json::to_vec(&content).map_err(|error| RosterError::Unreadable(error.to_string()))?;
         let signature = consortium.sign(&digest(&bytes)).to_bytes().to_vec();
         let signed = Self { bytes, signature };
@@ -109,17 +159,7 @@ impl SignedRoster {
         consortium.verify_strict(&digest, &signature).map_err(|_| RosterError::Signature)?;
         let content: Content =
             serde_json::from_slice(&self.bytes).map_err(|error| RosterError::Unreadable(error.to_string()))?;
-        let mut keys: BTreeMap<NodeId, VerifyingKey> = BTreeMap::new();
-        for member in &content.members {
-            let key = VerifyingKey::from_bytes(member.public_key.as_bytes()).ok().filter(|key| !key.is_weak());
-            let key = key.ok_or(RosterError::Key { id: member.id })?;
-            if keys.values().any(|known| known == &key) {
-                return Err(RosterError::Twice { what: format!("the key of member {}", member.id) });
-            }
-            if keys.insert(member.id, key).is_some() {
-                return Err(RosterError::Twice { what: format!("member {}", member.id) });
-            }
-        }
+        let keys = content.keys()?;
         Ok(Roster { content, keys, digest: Digest::from(digest) })
     }
 }
@@ -147,6 +187,31 @@ impl Roster {
         self.content.previous
     }
 
+    /// Name of the federation.
+    pub fn federation(&self) -> &str {
+        &self.content.federation
+    }
+
+    /// The site's number.
+    pub fn id_of(&self, site: &SiteId) -> Option<NodeId> {
+        self.content.members.iter().find(|member| &member.name == site).map(|member| member.id)
+    }
+
+    /// The site with that number.
+    pub fn site(&self, id: NodeId) -> Option<&SiteId> {
+        self.content.members.iter().find(|member| member.id == id).map(|member| &member.name)
+    }
+
+    /// The key that the site signs with.
+    pub fn key_of(&self, site: &SiteId) -> Option<&VerifyingKey> {
+        self.key(self.id_of(site)?)
+    }
+
+    /// The key that the coordinator signs with; nothing where the list names none that can be used.
+    pub fn coordinator(&self) -> Option<VerifyingKey> {
+        VerifyingKey::from_bytes(self.content.coordinator.as_bytes()).ok().filter(|key| !key.is_weak())
+    }
+
     /// Everybody.
     pub fn members(&self) -> &[Member] {
         &self.content.members
@@ -154,7 +219,9 @@ impl Roster {
 
     /// A list that nobody has signed: the test vectors have none.
     pub(super) fn unsigned(keys: BTreeMap<NodeId, VerifyingKey>, digest: Digest) -> Self {
-        let content = Content { federation: String::new(), version: 0, previous: None, members: Vec::new() };
+        let coordinator = Digest::from([0; 32]);
+        let content =
+            Content { federation: String::new(), version: 0, previous: None, members: Vec::new(), coordinator };
         Self { content, keys, digest }
     }
 

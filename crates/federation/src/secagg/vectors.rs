@@ -210,7 +210,7 @@ pub fn check(text: &str, seed: Option<&str>) -> Result<Checked, VectorError> {
             unmasked: BTreeMap::new(),
         };
         let random = randoms[id].clone();
-        let joined = Node::join(manifest.clone(), &roster, &mut standing, manifest.model(), random, &identities[id]);
+        let joined = Node::join(manifest.clone(), &roster, &mut standing, &manifest.basis(), random, &identities[id]);
         let (node, advertisement) = refused("R0", joined)?;
         compare.bytes(format!("nodes.{id}.adv"), &advertisement.signed_part(), &expected(*id, "adv")?)?;
         compare.bytes(format!("nodes.{id}.adv_sig"), &advertisement.signature, &expected(*id, "adv_sig")?)?;
@@ -244,6 +244,7 @@ pub fn check(text: &str, seed: Option<&str>) -> Result<Checked, VectorError> {
     }
 
     let dimension = manifest.dimension();
+    let mut sum = vec![0_u32; manifest.words()];
     for id in &ids {
         let number = f64::from(u16::from(*id));
         let delta: Vec<f64> = (0..dimension).map(|i| (i as f64 - dimension as f64 / 2.0) * 0.01 * number).collect();
@@ -254,6 +255,7 @@ pub fn check(text: &str, seed: Option<&str>) -> Result<Checked, VectorError> {
         compare.numbers(format!("nodes.{id}.y"), words.iter().map(|word| i64::from(*word)), &expected(*id, "y")?)?;
         if file.survivors.contains(id) {
             refused("R2", coordinator.masked(&masked, &words))?;
+            sum.iter_mut().zip(&words).for_each(|(sum, word)| *sum = sum.wrapping_add(*word));
         }
     }
     let survivors = refused("the end of R2", coordinator.close_masking())?;
@@ -268,15 +270,16 @@ pub fn check(text: &str, seed: Option<&str>) -> Result<Checked, VectorError> {
         let unmasking = refused("R4", nodes.get_mut(id).expect("joined").unmask(&agreements, standing))?;
         refused("R4", coordinator.unmasked(&unmasking))?;
     }
-    let sum = refused("unmasking", coordinator.finish())?;
-    compare.numbers("sum", sum.words.iter().map(|word| i64::from(*word)), &file.sum)?;
+    let masks = refused("unmasking", coordinator.finish())?;
+    masks.take_off(&mut sum);
+    compare.numbers("sum", sum.iter().map(|word| i64::from(*word)), &file.sum)?;
     if let Some(expected) = &file.sum_i32 {
-        compare.numbers("sum_i32", sum.words.iter().map(|word| i64::from(*word as i32)), expected)?;
+        compare.numbers("sum_i32", sum.iter().map(|word| i64::from(*word as i32)), expected)?;
     }
     Ok(Checked {
         sites: ids.len(),
         threshold: manifest.threshold(),
-        dropped: ids.len() - sum.survivors.len(),
+        dropped: ids.len() - masks.survivors().len(),
         values: compare.0,
     })
 }

@@ -1,7 +1,7 @@
 //! From the new global model to the next round, or the end.
 
-use super::{FailureReason, Output, Phase, Rejection, Session};
-use crate::{Digest, Evaluation, Metrics, SiteId};
+use super::{FailureReason, Output, Phase, Purpose, Rejection, Session};
+use crate::{Digest, Evaluation, Metrics, Protection, SiteId, SumRecord};
 
 impl Session {
     pub(super) fn aggregated(
@@ -36,6 +36,7 @@ impl Session {
         outputs: &mut Vec<Output>,
     ) -> Result<(), Rejection> {
         self.expect_known(site)?;
+        self.expect_protection(site, Protection::Sealed)?;
         let known = (round as usize).checked_sub(1).and_then(|index| self.rounds.get(index));
         let known = known.and_then(|r| r.sites.get(site)).and_then(|record| record.evaluation);
         if known.is_some() && known == evaluation {
@@ -68,9 +69,9 @@ impl Session {
         self.close_evaluation(now_ms, outputs);
     }
 
-    /// Ends the round if it is time.
+    /// Ends the evaluation if it is time.
     pub(super) fn close_evaluation(&mut self, now_ms: u64, outputs: &mut Vec<Output>) {
-        if !self.awaited.is_empty() && !self.deadline_passed(now_ms) {
+        if self.sum.is_some() || !self.awaited.is_empty() && !self.deadline_passed(now_ms) {
             return;
         }
         let number = self.round();
@@ -79,6 +80,17 @@ impl Session {
             self.sites.insert(site.clone(), false);
             outputs.push(Output::SiteLate { site, round: number });
         }
+        if self.protection == Some(Protection::SecureAggregation) {
+            self.deadline_ms = None;
+            self.start_sum(Purpose::Evaluation, now_ms, outputs);
+        } else {
+            self.finish_round(now_ms, outputs);
+        }
+    }
+
+    /// Ends the round.
+    pub(super) fn finish_round(&mut self, now_ms: u64, outputs: &mut Vec<Output>) {
+        let number = self.round();
         let round = self.open();
         let since = round.started_ms + round.training_ms.unwrap_or(0) + round.aggregation_ms.unwrap_or(0);
         round.evaluation_ms = Some(now_ms.saturating_sub(since));
@@ -90,9 +102,13 @@ impl Session {
             let updates = round.sites.values().filter_map(|record| record.update.as_ref());
             updates.map(|u| (u.weight.unwrap_or(0) as f64, &u.metrics))
         };
-        let loss = weighted_mean(evaluations(), |m| Some(m.loss));
+        let totals = |sum: &Option<SumRecord>| sum.as_ref().and_then(|sum| sum.totals);
+        let (trained, judged) = (totals(&round.sum), totals(&round.evaluation_sum));
+        let loss = weighted_mean(evaluations(), |m| Some(m.loss)).or_else(|| judged?.loss());
         let probability = weighted_mean(evaluations(), |m| m.foreground_probability)
-            .or_else(|| weighted_mean(updates(), |m| m.foreground_probability));
+            .or_else(|| weighted_mean(updates(), |m| m.foreground_probability))
+            .or_else(|| judged?.foreground_probability())
+            .or_else(|| trained?.foreground_probability());
         round.evaluation_loss = loss;
         round.foreground_probability = probability;
         outputs.push(Output::RoundCompleted { record: Box::new(round.clone()) });

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Contribution, Digest, Evaluation, RoundRecord, SessionId, SiteId, Update};
+use crate::secagg::{CoordinationError, Reply, Totals};
+use crate::{Contribution, Digest, Evaluation, Protection, RoundRecord, SessionId, SiteId, SumRecord, Update};
 
 /// Where a session stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +41,16 @@ impl std::fmt::Display for Phase {
             Self::Failed => "failed",
         })
     }
+}
+
+/// What is summed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// The sites' updates, with the metrics of their training.
+    Training,
+    /// The sites' judgements of the new model.
+    Evaluation,
 }
 
 /// Why a session ended early.
@@ -109,6 +120,43 @@ pub enum Input {
         /// The result.
         update: Update,
     },
+    /// A site trained and keeps its update for a secure sum.
+    SiteTrained {
+        /// Who.
+        site: SiteId,
+        /// The round it trained.
+        round: u32,
+        /// Upper bound of its samples, a power of two up to 2²⁴.
+        samples_at_most: u32,
+    },
+    /// A site judged the new global model and keeps the judgement for a secure sum.
+    SiteEvaluated {
+        /// Who.
+        site: SiteId,
+        /// The round that made the model.
+        round: u32,
+    },
+    /// A site's part in a secure sum.
+    Replied {
+        /// Who.
+        site: SiteId,
+        /// The message.
+        reply: Reply,
+        /// The words of [`Reply::Masked`].
+        words: Vec<u32>,
+    },
+    /// The driver unmasked a sum of updates and stored the new global model.
+    Summed {
+        /// Hash of the new model.
+        model: Digest,
+        /// The sites' metrics.
+        totals: Totals,
+    },
+    /// The driver unmasked a sum of judgements.
+    EvaluationSummed {
+        /// The sites' metrics.
+        totals: Totals,
+    },
     /// A site could not do its task of the current phase, but is still there.
     SiteFailed {
         /// Who.
@@ -163,6 +211,61 @@ pub enum Output {
         round: u32,
         /// Hash of the values.
         update: Digest,
+    },
+    /// The site has trained and waits for the sum.
+    SiteReady {
+        /// Who.
+        site: SiteId,
+        /// The round.
+        round: u32,
+    },
+    /// A secure sum began.
+    SumStarted {
+        /// The round.
+        round: u32,
+        /// Of what.
+        purpose: Purpose,
+        /// What everybody agrees on.
+        sum: Box<SumRecord>,
+    },
+    /// Pass this request of a secure sum on. The session keeps it: [`Session::request`](crate::Session::request).
+    Ask {
+        /// Who.
+        site: SiteId,
+    },
+    /// Store these words of a site: they are needed when the sum is unmasked.
+    WordsAccepted {
+        /// Whose.
+        site: SiteId,
+        /// The round.
+        round: u32,
+        /// Hash of the words.
+        words: Digest,
+    },
+    /// Unmask the sum of the stored words, then report [`Input::Summed`] or [`Input::EvaluationSummed`].
+    SumReady {
+        /// The round.
+        round: u32,
+        /// Of what.
+        purpose: Purpose,
+    },
+    /// A secure sum was given up. Nothing of any update is known.
+    SumGivenUp {
+        /// The round.
+        round: u32,
+        /// Of what.
+        purpose: Purpose,
+        /// Why.
+        reason: String,
+    },
+    /// A secure sum is complete.
+    SumCompleted {
+        /// The round.
+        round: u32,
+        /// Of what.
+        purpose: Purpose,
+        /// Who is in it.
+        sum: Box<SumRecord>,
     },
     /// The site's task failed or its result was not usable; the round goes on without it.
     SiteExcluded {
@@ -253,6 +356,30 @@ pub enum Rejection {
         joined: usize,
         /// The session's minimum.
         minimum: u32,
+    },
+    /// A site that the roster does not name.
+    #[error("site {site} is not in the roster of session {session}: have it added to the roster first")]
+    Stranger {
+        /// Who.
+        site: SiteId,
+        /// The session.
+        session: SessionId,
+    },
+    /// The session protects updates otherwise.
+    #[error("site {site} answers as if updates were not protected by {expected:?}: use a program that does so")]
+    Protection {
+        /// Who.
+        site: SiteId,
+        /// How the session protects them.
+        expected: Protection,
+    },
+    /// A message of a sum that the coordinator does not accept.
+    #[error("a message of site {site} was not taken: {source}")]
+    Sum {
+        /// Who.
+        site: SiteId,
+        /// Why.
+        source: CoordinationError,
     },
     /// The site never joined.
     #[error("site {site} is not part of session {session}: join first")]

@@ -11,15 +11,22 @@
 
 mod evaluating;
 mod messages;
+mod sum;
 mod training;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-pub use messages::{FailureReason, Input, Output, Phase, Rejection};
+pub use messages::{FailureReason, Input, Output, Phase, Purpose, Rejection};
 
-use crate::{ConfigErrors, Digest, RoundRecord, Schema, SessionConfig, SessionId, SessionRecord, SiteId, SiteRecord};
+use sum::Sum;
+
+use crate::secagg::{LEAST_SITES, Roster};
+use crate::{
+    ConfigErrors, Digest, Protection, RoundRecord, Schema, SealedBecause, SessionConfig, SessionId, SessionRecord,
+    SiteId, SiteRecord,
+};
 
 /// One training session. See the [crate](crate) for its phases.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,7 +34,11 @@ pub struct Session {
     id: SessionId,
     config: SessionConfig,
     schema: Schema,
+    roster: Roster,
     phase: Phase,
+    /// Decided at the start and never lowered afterwards.
+    protection: Option<Protection>,
+    sum: Option<Sum>,
     failure: Option<FailureReason>,
     created_ms: u64,
     finished_ms: Option<u64>,
@@ -44,11 +55,12 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session in which sites can join, to train the model with that schema and hash.
+    /// A session in which the roster's sites can join, to train the model with that schema and hash.
     pub fn new(
         id: SessionId,
         config: SessionConfig,
         schema: Schema,
+        roster: Roster,
         model: Digest,
         now_ms: u64,
     ) -> Result<Self, ConfigErrors> {
@@ -57,7 +69,10 @@ impl Session {
             id,
             config,
             schema,
+            roster,
             phase: Phase::Initialising,
+            protection: None,
+            sum: None,
             failure: None,
             created_ms: now_ms,
             finished_ms: None,
@@ -82,7 +97,7 @@ impl Session {
                     return Err(Rejection::SessionOver { session: self.id.clone(), phase: self.phase });
                 }
             }
-            Input::SiteJoined { site } => self.site_joined(site, now_ms, &mut outputs),
+            Input::SiteJoined { site } => self.site_joined(site, now_ms, &mut outputs)?,
             Input::SiteLeft { site, reason } => self.site_left(site, reason, now_ms, &mut outputs)?,
             Input::Start => self.start(now_ms, &mut outputs)?,
             Input::UpdateReceived { site, round, update } => {
@@ -90,6 +105,20 @@ impl Session {
             }
             Input::SiteFailed { site, round, reason } => {
                 self.site_failed(site, *round, reason, now_ms, &mut outputs)?;
+            }
+            Input::SiteTrained { site, round, samples_at_most } => {
+                self.site_trained(site, *round, *samples_at_most, now_ms, &mut outputs)?;
+            }
+            Input::SiteEvaluated { site, round } => self.site_evaluated(site, *round, now_ms, &mut outputs)?,
+            Input::Replied { site, reply, words } => self.replied(site, reply, words, now_ms, &mut outputs)?,
+            Input::Summed { model, totals } => {
+                self.complete_sum(Purpose::Training, *totals, &mut outputs)?;
+                self.open().training_loss = totals.loss();
+                self.aggregated(*model, now_ms, &mut outputs)?;
+            }
+            Input::EvaluationSummed { totals } => {
+                self.complete_sum(Purpose::Evaluation, *totals, &mut outputs)?;
+                self.finish_round(now_ms, &mut outputs);
             }
             Input::Aggregated { model } => self.aggregated(*model, now_ms, &mut outputs)?,
             Input::AggregationFailed { reason } => {
@@ -102,6 +131,8 @@ impl Session {
             }
             Input::Tick => match self.phase {
                 Phase::Training => self.close_training(now_ms, &mut outputs),
+                Phase::Aggregating => self.tick_sum(now_ms, &mut outputs),
+                Phase::Evaluating if self.sum.is_some() => self.tick_sum(now_ms, &mut outputs),
                 Phase::Evaluating => self.close_evaluation(now_ms, &mut outputs),
                 _ => {}
             },
@@ -123,6 +154,25 @@ impl Session {
     /// What updates must look like.
     pub fn schema(&self) -> &Schema {
         &self.schema
+    }
+
+    /// Who can take part.
+    pub fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// How updates are protected; nothing before the start.
+    pub fn protection(&self) -> Option<Protection> {
+        self.protection
+    }
+
+    /// The least number of sites of a round.
+    pub fn needed_sites(&self) -> u32 {
+        let by_roster = || Protection::of(self.config.protection, self.roster.members().len());
+        match self.protection.unwrap_or_else(by_roster) {
+            Protection::SecureAggregation => self.config.minimum_sites.max(LEAST_SITES as u32),
+            Protection::Sealed => self.config.minimum_sites,
+        }
     }
 
     /// Where it stands.
@@ -160,11 +210,12 @@ impl Session {
         &self.sites
     }
 
-    /// Hashes of the stored updates that the open round still needs.
+    /// Hashes of the stored updates, or masked words, that the open round still needs.
     pub fn needed_updates(&self) -> impl Iterator<Item = Digest> {
         let open = matches!(self.phase, Phase::Training | Phase::Aggregating);
         let round = self.rounds.last().filter(|_| open);
-        round.into_iter().flat_map(|r| r.sites.values()).filter_map(|s| s.update.as_ref()).map(|u| u.sha256)
+        let updates = round.into_iter().flat_map(|r| r.sites.values()).filter_map(|s| s.update.as_ref());
+        updates.map(|u| u.sha256).chain(self.needed_words())
     }
 
     /// The session as the training history shows it.
@@ -174,6 +225,9 @@ impl Session {
             phase: self.phase,
             failure: self.failure.as_ref().map(ToString::to_string),
             config: self.config.clone(),
+            protection: self.protection,
+            sealed_because: self.sealed_because(),
+            roster: Some(self.roster.digest()),
             created_ms: self.created_ms,
             finished_ms: self.finished_ms,
             initial_model_sha256: self.initial_model,
@@ -184,15 +238,30 @@ impl Session {
 
     fn start(&mut self, now_ms: u64, outputs: &mut Vec<Output>) -> Result<(), Rejection> {
         self.expect(Phase::Initialising)?;
-        let (joined, minimum) = (self.present().count(), self.config.minimum_sites);
+        let joined = self.present().count();
+        let protection = Protection::of(self.config.protection, self.roster.members().len());
+        let secure = protection == Protection::SecureAggregation;
+        let minimum =
+            if secure { self.config.minimum_sites.max(LEAST_SITES as u32) } else { self.config.minimum_sites };
         if joined < minimum as usize {
             return Err(Rejection::TooFewSites { joined, minimum });
         }
+        self.protection = Some(protection);
         self.open_round(now_ms, outputs);
         Ok(())
     }
 
-    fn site_joined(&mut self, site: &SiteId, now_ms: u64, outputs: &mut Vec<Output>) {
+    /// Why there is no secure aggregation.
+    fn sealed_because(&self) -> Option<SealedBecause> {
+        let sealed = self.protection == Some(Protection::Sealed);
+        let chosen = self.config.protection == Some(Protection::Sealed);
+        sealed.then_some(if chosen { SealedBecause::Chosen } else { SealedBecause::FewSites })
+    }
+
+    fn site_joined(&mut self, site: &SiteId, now_ms: u64, outputs: &mut Vec<Output>) -> Result<(), Rejection> {
+        if self.roster.id_of(site).is_none() {
+            return Err(Rejection::Stranger { site: site.clone(), session: self.id.clone() });
+        }
         self.sites.insert(site.clone(), true);
         match self.phase {
             Phase::Training => self.joined_training(site, now_ms, outputs),
@@ -200,8 +269,10 @@ impl Session {
             Phase::Evaluating if self.awaited.contains(site) => {
                 outputs.push(Output::Evaluate { site: site.clone(), round: self.round() });
             }
+            Phase::Aggregating | Phase::Evaluating => self.joined_sum(site, now_ms, outputs),
             _ => {}
         }
+        Ok(())
     }
 
     fn site_left(
@@ -220,6 +291,8 @@ impl Session {
                 Phase::Training => self.dropped_training(site, reason, now_ms, outputs),
                 _ => self.evaluation_missing(site, reason, now_ms, outputs),
             }
+        } else {
+            self.left_sum(site, now_ms, outputs);
         }
         Ok(())
     }
@@ -253,7 +326,11 @@ impl Session {
                 outputs.extend(awaited.map(|site| Output::StartRound { site, round }));
                 self.start_clock(now_ms);
             }
+            Phase::Aggregating if self.protection == Some(Protection::SecureAggregation) => {
+                self.resume_sum(Purpose::Training, now_ms, outputs);
+            }
             Phase::Aggregating => outputs.push(self.aggregate_ready()),
+            Phase::Evaluating if self.sum.is_some() => self.resume_sum(Purpose::Evaluation, now_ms, outputs),
             Phase::Evaluating => {
                 outputs.extend(awaited.map(|site| Output::Evaluate { site, round }));
                 self.start_clock(now_ms);
@@ -267,6 +344,7 @@ impl Session {
 
     fn fail(&mut self, reason: FailureReason, now_ms: u64, outputs: &mut Vec<Output>) {
         self.phase = Phase::Failed;
+        self.sum = None;
         self.failure = Some(reason.clone());
         self.finish(now_ms);
         outputs.push(Output::SessionFailed { reason });

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::evaluating::weighted_mean;
-use super::{FailureReason, Output, Phase, Rejection, Session};
-use crate::{Contribution, Digest, RoundRecord, SiteId, SiteRecord, SiteStatus, Update, UpdateRecord, site_weights};
+use super::{FailureReason, Output, Phase, Purpose, Rejection, Session};
+use crate::{
+    Contribution, Digest, Protection, RoundRecord, SiteId, SiteRecord, SiteStatus, Update, UpdateRecord, site_weights,
+};
 
 impl Session {
     pub(super) fn open_round(&mut self, now_ms: u64, outputs: &mut Vec<Output>) {
@@ -16,6 +18,8 @@ impl Session {
             aggregation_ms: None,
             evaluation_ms: None,
             sites: BTreeMap::new(),
+            sum: None,
+            evaluation_sum: None,
             training_loss: None,
             evaluation_loss: None,
             foreground_probability: None,
@@ -35,6 +39,9 @@ impl Session {
             started_ms: now_ms,
             training_ms: None,
             update: None,
+            masked: None,
+            samples_at_most: None,
+            evaluated: false,
             evaluation: None,
             evaluation_failure: None,
         };
@@ -74,6 +81,7 @@ impl Session {
         outputs: &mut Vec<Output>,
     ) -> Result<(), Rejection> {
         self.expect_known(site)?;
+        self.expect_protection(site, Protection::Sealed)?;
         if self.is_repetition(site, round, update) {
             return Ok(());
         }
@@ -120,7 +128,7 @@ impl Session {
     }
 
     /// Notes how the training of an invited site ended.
-    fn answered(&mut self, site: &SiteId, status: SiteStatus, now_ms: u64) -> &mut SiteRecord {
+    pub(super) fn answered(&mut self, site: &SiteId, status: SiteStatus, now_ms: u64) -> &mut SiteRecord {
         let record = self.invited(site);
         record.training_ms = Some(now_ms.saturating_sub(record.started_ms));
         record.status = status;
@@ -148,17 +156,29 @@ impl Session {
             self.sites.insert(site.clone(), false);
             outputs.push(Output::SiteLate { site, round });
         }
-        let minimum = self.config.minimum_sites;
-        let found = self.open().sites.values().filter(|record| record.update.is_some()).count();
-        if found >= minimum as usize {
-            self.close_training_with_updates(now_ms, outputs);
+        let quorum = self.needed_sites() as usize;
+        let found = self.open().sites.values().filter(|record| record.status == SiteStatus::Trained).count();
+        if found >= quorum {
+            match self.protection {
+                Some(Protection::SecureAggregation) => self.close_training_with_sum(now_ms, outputs),
+                _ => self.close_training_with_updates(now_ms, outputs),
+            }
             return;
         }
         let absent = self.sites.values().filter(|present| !**present).count();
-        let could_suffice = !overdue && self.deadline_ms.is_some() && found + absent >= minimum as usize;
+        let could_suffice = !overdue && self.deadline_ms.is_some() && found + absent >= quorum;
         if !could_suffice {
+            let minimum = quorum as u32;
             self.fail(FailureReason::TooFewSites { round, found, minimum }, now_ms, outputs);
         }
+    }
+
+    fn close_training_with_sum(&mut self, now_ms: u64, outputs: &mut Vec<Output>) {
+        let round = self.open();
+        round.training_ms = Some(now_ms.saturating_sub(round.started_ms));
+        self.phase = Phase::Aggregating;
+        self.deadline_ms = None;
+        self.start_sum(Purpose::Training, now_ms, outputs);
     }
 
     fn close_training_with_updates(&mut self, now_ms: u64, outputs: &mut Vec<Output>) {

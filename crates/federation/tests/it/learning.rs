@@ -15,7 +15,7 @@ fn three_sites(shift: f64) -> BTreeMap<SiteId, LeastSquares> {
 fn config(algorithm: Algorithm, rounds: u32, local_epochs: u32, learning_rate: f64) -> SessionConfig {
     let hyperparameters =
         Hyperparameters { rounds, local_epochs, learning_rate, algorithm, ..Hyperparameters::default() };
-    SessionConfig { hyperparameters, ..SessionConfig::default() }
+    SessionConfig { hyperparameters, ..sealed() }
 }
 
 fn pooled(sites: &BTreeMap<SiteId, LeastSquares>) -> LeastSquares {

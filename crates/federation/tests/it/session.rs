@@ -2,14 +2,15 @@
 
 use federation::*;
 
-use crate::support::{DIM, initial, schema, site};
+use crate::support::{DIM, initial, roster, schema, sealed, site};
 
 fn config() -> SessionConfig {
-    SessionConfig { round_deadline_s: Some(10), ..SessionConfig::default() }
+    SessionConfig { round_deadline_s: Some(10), cap_largest_site: true, ..sealed() }
 }
 
 fn joined(config: SessionConfig, names: &[&str]) -> Session {
-    let mut session = Session::new(SessionId::new("s").unwrap(), config, schema(), initial().digest(), 1000).unwrap();
+    let mut session =
+        Session::new(SessionId::new("s").unwrap(), config, schema(), roster(), initial().digest(), 1000).unwrap();
     for name in names {
         assert_eq!(session.step(&Input::SiteJoined { site: site(name) }, 1000), Ok(vec![]));
     }

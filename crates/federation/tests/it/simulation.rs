@@ -44,11 +44,12 @@ impl World {
             hyperparameters,
             minimum_sites: rng.random_range(1..=3),
             round_deadline_s: Some((DEADLINE_MS / 1000) as u32),
-            ..SessionConfig::default()
+            cap_largest_site: true,
+            ..sealed()
         };
         let server = Server::new(&config.hyperparameters.algorithm);
         let id = SessionId::new(format!("seed-{seed}")).unwrap();
-        let session = Session::new(id, config.clone(), schema(), server.global.digest(), 0).unwrap();
+        let session = Session::new(id, config.clone(), schema(), roster(), server.global.digest(), 0).unwrap();
         let sites =
             NAMES.iter().zip(0..).map(|(n, i)| (site(n), LeastSquares::new(i, 5 + 7 * i as usize, 0.3 * i as f64)));
         let sites = sites.collect();

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use ed25519_dalek::SigningKey;
+use federation::secagg::{Member, NodeId, Roster, SignedRoster};
 use federation::*;
 
 pub(crate) const DIM: usize = 6;
@@ -13,6 +15,28 @@ pub(crate) fn site(name: &str) -> SiteId {
 
 pub(crate) fn schema() -> Schema {
     Schema { hash: Digest::of_bytes(b"linear regression"), parameter_count: DIM }
+}
+
+/// Everybody's names, and keys that are no secret.
+pub(crate) fn roster() -> Roster {
+    let consortium = SigningKey::from_bytes(&[255; 32]);
+    let members = (1..).zip(["a", "b", "c", "d", "e", "f", "g"]).map(|(number, name)| Member {
+        id: NodeId::try_from(number).unwrap(),
+        name: site(name),
+        public_key: Digest::from(identity(name).verifying_key().to_bytes()),
+    });
+    let coordinator = SigningKey::from_bytes(&[254; 32]).verifying_key();
+    let signed = SignedRoster::sign("tests", 1, None, members.collect(), &coordinator, &consortium).unwrap();
+    signed.verify(&consortium.verifying_key()).unwrap()
+}
+
+pub(crate) fn identity(name: &str) -> SigningKey {
+    SigningKey::from_bytes(Digest::of_bytes(name.as_bytes()).as_bytes())
+}
+
+/// Every update is known to the coordinator.
+pub(crate) fn sealed() -> SessionConfig {
+    SessionConfig { protection: Some(Protection::Sealed), ..SessionConfig::default() }
 }
 
 pub(crate) fn initial() -> GlobalModel {
@@ -139,7 +163,7 @@ pub(crate) fn undisturbed(
 ) -> (Session, GlobalModel) {
     let mut server = Server::new(&config.hyperparameters.algorithm);
     let id = SessionId::new("undisturbed").unwrap();
-    let mut session = Session::new(id, config.clone(), schema(), server.global.digest(), 0).unwrap();
+    let mut session = Session::new(id, config.clone(), schema(), roster(), server.global.digest(), 0).unwrap();
     let mut inputs: std::collections::VecDeque<Input> =
         sites.keys().map(|site| Input::SiteJoined { site: site.clone() }).collect();
     inputs.push_back(Input::Start);

@@ -114,6 +114,10 @@ impl Disk for TroubledDisk {
         fs::write(path, bytes)
     }
 
+    fn write_private(&self, path: &Path, fill: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+        self.write(path, fill)
+    }
+
     fn sync_file(&self, path: &Path) -> io::Result<()> {
         self.operation()?;
         self.state.lock().unwrap().unsynced.remove(path);
@@ -155,6 +159,11 @@ impl Disk for TroubledDisk {
     }
 }
 
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 fn temporary_files(out: &Path) -> usize {
     let mut directories = vec![out.to_owned()];
     let mut count = 0;
@@ -181,10 +190,14 @@ fn check_what_readers_see(out: &Path) {
 fn create_or_open(disk: impl Fn() -> Box<dyn Disk>, out: &Path) -> Result<FederatedServer, ServerError> {
     match FederatedServer::open_on(disk(), out, id("s"), Box::new(Raw)) {
         Err(ServerError::Store(StoreError::NoSession { .. })) => {
-            FederatedServer::create_on(disk(), out, id("s"), config(2, "fedadam"), initial(), Box::new(Raw))
+            FederatedServer::create_on(disk(), out, id("s"), &sites(), config(2, "fedadam"), initial(), Box::new(Raw))
         }
         other => other,
     }
+}
+
+fn clients_on(disk: &dyn Fn() -> Box<dyn Disk>) -> Vec<FederatedClient> {
+    good_clients().into_iter().map(|client| client.on(disk())).collect()
 }
 
 fn interrupted_everywhere(trouble: Trouble) {
@@ -196,20 +209,21 @@ fn interrupted_everywhere(trouble: Trouble) {
         let out = directory.path().join("out");
         let state = Arc::new(Mutex::new(State::default()));
         let disk = || Box::new(TroubledDisk { state: Arc::clone(&state), trouble, at }) as Box<dyn Disk>;
-        let first = create_or_open(disk, &out).and_then(|mut server| run(&mut server, good_clients(), 1));
+        let first = create_or_open(disk, &out).and_then(|mut server| run(&mut server, clients_on(&disk), 1));
         if state.lock().unwrap().operations < at {
             assert!(first.is_ok());
             break;
         }
         check_what_readers_see(&out);
         if let (Err(error), Trouble::DiskFull) = (&first, trouble) {
-            assert!(error.to_string().contains("free some space"), "{error}");
+            let text = chain(error);
+            assert!(text.contains("free some space"), "{text}");
             assert_eq!(temporary_files(&out), 0, "operation {at}: something half-written remains");
         }
         // The machine is well again.
         let healthy = || Box::new(TroubledDisk { state: Arc::default(), trouble, at: 0 }) as Box<dyn Disk>;
         let mut server = create_or_open(healthy, &out).unwrap();
-        let outcome = run(&mut server, good_clients(), 1).unwrap();
+        let outcome = run(&mut server, clients_on(&healthy), 1).unwrap();
         assert!(matches!(outcome, Outcome::Completed { .. }), "operation {at}: {outcome:?}");
         assert_eq!(server.session().model(), reference, "operation {at}");
         let model = Raw.decode(&fs::read(server.model_path()).unwrap()).unwrap();

@@ -6,7 +6,7 @@ use transport::*;
 use crate::support::*;
 
 fn create(out: &std::path::Path, name: &str) -> Result<FederatedServer, ServerError> {
-    FederatedServer::create(out, id(name), config(1, "fedavg"), initial(), Box::new(Raw))
+    FederatedServer::create(out, id(name), &sites(), config(1, "fedavg"), initial(), Box::new(Raw))
 }
 
 fn text(result: Result<FederatedServer, ServerError>, out: &std::path::Path) -> String {
@@ -27,8 +27,12 @@ fn several_sessions_share_one_history() {
     assert_eq!(json["schema_version"], 1);
     let a = &json["sessions"][0]["rounds"][0]["sites"]["a"];
     assert_eq!(a["status"], "trained");
-    assert_eq!(a["update"]["metrics"]["loss"], 1.0);
-    assert_eq!(a["update"]["num_examples"], 11);
+    assert_eq!((&a["update"], &a["evaluation"]), (&serde_json::Value::Null, &serde_json::Value::Null));
+    assert_eq!((&a["samples_at_most"], &a["masked"]["bytes"]), (&16.into(), &(4 * (DIM as u64 + 13)).into()));
+    let round = &json["sessions"][0]["rounds"][0];
+    assert_eq!(round["training_loss"], 1.0, "what is known is the mean over all sites");
+    assert_eq!(round["sum"]["totals"]["samples"], 11 + 12 + 13);
+    assert_eq!(json["sessions"][0]["protection"], "secure_aggregation");
 }
 
 #[test]
@@ -69,10 +73,11 @@ fn what_cannot_be_opened_says_why() {
     let model = create(out.path(), "s").unwrap().session().model();
     let snapshot = out.path().join("sessions/s/session.json");
     let good = fs::read_to_string(&snapshot).unwrap();
-    fs::write(&snapshot, good.replace("\"format\":1", "\"format\":2")).unwrap();
+    fs::write(&snapshot, good.replace("\"format\":2", "\"format\":3")).unwrap();
     assert_eq!(
         text(open(), out.path()),
-        "OUT/sessions/s/session.json has format 2, this program knows 1: use a newer program"
+        "OUT/sessions/s/session.json has format 3, this program knows 2: go on with the program that made it, or start a \
+         new session"
     );
     fs::write(&snapshot, &good[..good.len() / 2]).unwrap();
     assert!(text(open(), out.path()).starts_with("OUT/sessions/s/session.json is damaged (EOF while parsing"));
@@ -113,11 +118,13 @@ fn a_history_that_cannot_be_read_is_kept_aside_and_a_newer_one_left_alone() {
 fn an_invalid_configuration_or_model_creates_nothing() {
     let out = tempfile::tempdir().unwrap();
     let invalid = config(21, "fedavg");
-    let error = FederatedServer::create(out.path(), id("s"), invalid, initial(), Box::new(Raw)).err().unwrap();
+    let error =
+        FederatedServer::create(out.path(), id("s"), &sites(), invalid, initial(), Box::new(Raw)).err().unwrap();
     assert!(error.to_string().contains("hyperparameters.rounds is 21, allowed is 1 to 20"));
     let diverged = GlobalModel { parameters: vec![1.0, f32::INFINITY], ..initial() };
-    let error =
-        FederatedServer::create(out.path(), id("s"), config(1, "fedavg"), diverged, Box::new(Raw)).err().unwrap();
+    let error = FederatedServer::create(out.path(), id("s"), &sites(), config(1, "fedavg"), diverged, Box::new(Raw))
+        .err()
+        .unwrap();
     assert!(error.to_string().starts_with("parameter 1 of the initial model is inf"));
     assert_eq!(fs::read_dir(out.path()).unwrap().count(), 0);
 }

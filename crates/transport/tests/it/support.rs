@@ -155,9 +155,14 @@ pub(crate) fn scratch() -> tempfile::TempDir {
     if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
 }
 
+/// Everybody who may take part.
+pub(crate) fn sites() -> Vec<SiteId> {
+    ["a", "b", "c"].map(site).into()
+}
+
 /// Runs a whole session in `out` without disturbance.
 pub(crate) fn undisturbed(out: &Path, config: SessionConfig) -> Digest {
-    let mut server = FederatedServer::create(out, id("s"), config, initial(), Box::new(Raw)).unwrap();
+    let mut server = FederatedServer::create(out, id("s"), &sites(), config, initial(), Box::new(Raw)).unwrap();
     assert!(matches!(run(&mut server, good_clients(), 1), Ok(Outcome::Completed { .. })));
     server.session().model()
 }

@@ -28,7 +28,7 @@ fn child() {
     };
     let mut server = match FederatedServer::open(&out, id("s"), Box::new(Raw)) {
         Err(ServerError::Store(StoreError::NoSession { .. })) => {
-            FederatedServer::create(&out, id("s"), config(3, "fedavgm"), initial(), Box::new(Raw)).unwrap()
+            FederatedServer::create(&out, id("s"), &sites(), config(3, "fedavgm"), initial(), Box::new(Raw)).unwrap()
         }
         other => other.unwrap(),
     };

@@ -109,6 +109,16 @@ const HELP: &[(&str, &str, &str)] = &[
         "Sites that a round needs at least; 2 by default, 1 where only one is named",
     ),
     (
+        "train.protection",
+        "更新的保护方式；默认三个及以上中心用安全聚合（secure-aggregation），更少时加密给协调方（sealed，未启用安全聚合）",
+        "How updates are protected; by default secure-aggregation from three sites on, and with fewer sealed to the coordinator",
+    ),
+    (
+        "train.max_update_norm",
+        "每个中心的更新的最大二范数；更长的在离开前按比例缩短",
+        "Longest Euclidean norm of a site's update; a longer one is scaled down before it leaves",
+    ),
+    (
         "train.round_deadline",
         "每轮训练（及评估）的时限（秒）；不给则等待所有中心",
         "Seconds for the sites to train in a round, and again to evaluate; without it a round waits for all",

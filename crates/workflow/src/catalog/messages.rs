@@ -132,6 +132,14 @@ messages! {
     RoundStarted { round }: "第 {round} 轮" / "Round {round}";
     SiteTraining { site, round, loss }: "第 {round} 轮 {site} 损失 {loss}" / "Round {round}, {site}, loss {loss}";
     SiteTrained { site, loss }: "  {site}：训练完成，损失 {loss}" / "  {site}: trained, loss {loss}";
+    SumStarted { sites, threshold, attempt }: "  安全聚合：{sites} 个中心，至少 {threshold} 个合作才能得出总和（第 {attempt} 次）"
+        / "  Secure aggregation: {sites} sites, at least {threshold} of them make the sum (attempt {attempt})";
+    SumCompleted { sites }: "  已得到 {sites} 个中心的总和；任何单个更新都不可见" / "  The sum of {sites} sites is there; no single update was seen";
+    SumGivenUp { reason }: "  安全聚合未完成：{reason}" / "  The secure sum was given up: {reason}";
+    SealedUpdates { reason }: "未启用安全聚合：各中心的更新加密并签名后发给协调方，协调方能读到单个更新（{reason}）"
+        / "Secure aggregation is off: updates are encrypted to the coordinator and signed, and it reads every single one ({reason})";
+    SealedFewSites: "少于三个中心，总和无法掩盖单个更新" / "with fewer than three sites a sum does not hide its parts";
+    SealedChosen: "建立任务时这样选择" / "the session was created like this";
     SiteLeftOut { site, reason }: "  {site}：本轮未计入：{reason}" / "  {site}: left out of this round: {reason}";
     SiteLate { site }: "  {site}：超过时限，本轮未计入" / "  {site}: too late for this round";
     RoundCompleted { round, loss, probability }: "第 {round} 轮完成：损失 {loss}，结节体素平均概率 {probability}"
