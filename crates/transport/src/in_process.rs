@@ -291,7 +291,7 @@ impl Driver<'_> {
     }
 
     /// What the coordinator takes from a site's result; why not, where it is not what the site has signed.
-    fn input(&self, site: &SiteId, round: u32, outcome: client::Outcome, task: Task) -> Result<Input, String> {
+    fn input(&mut self, site: &SiteId, round: u32, outcome: client::Outcome, task: Task) -> Result<Input, String> {
         let site = site.clone();
         Ok(match (outcome, task) {
             (client::Outcome::Ready { samples_at_most }, Task::Training) => {
@@ -299,6 +299,8 @@ impl Driver<'_> {
             }
             (client::Outcome::Ready { .. }, Task::Evaluation) => Input::SiteEvaluated { site, round },
             (client::Outcome::Sealed(sealed), _) => {
+                let sent = Event::SiteReplied { site: site.clone(), round, message: Sent::sealed(&sealed) };
+                self.observer.observe(&sent);
                 match self.server.open_sealed(&site, round, &sealed).map_err(|error| error.to_string())? {
                     sealing::Content::Update(update) => Input::UpdateReceived { site, round, update },
                     sealing::Content::Evaluation(evaluation) => Input::EvaluationReceived { site, round, evaluation },

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use federation::sealing::Sealed;
 use federation::secagg::Reply;
 use federation::{Digest, Evaluation, Metrics, Protection, Purpose, RoundRecord, SealedBecause, SiteId, SumRecord};
 use serde::Serialize;
@@ -17,7 +18,7 @@ pub enum Task {
     Evaluation,
 }
 
-/// What has left a site in a secure sum.
+/// What has left a site.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Sent {
     /// Which message.
@@ -29,6 +30,10 @@ pub struct Sent {
 }
 
 impl Sent {
+    pub(crate) fn sealed(sealed: &Sealed) -> Self {
+        Self { kind: "sealed", bytes: sealed.to_bytes().len() as u64, words_sha256: None }
+    }
+
     pub(crate) fn of(reply: &Reply, words: &[u32]) -> Self {
         let (kind, words_sha256) = match reply {
             Reply::Advertisement(_) => ("keys", None),
@@ -113,7 +118,7 @@ pub enum Event {
         /// Who was asked.
         sum: Box<SumRecord>,
     },
-    /// A message of a secure sum left a site and was taken.
+    /// A message with what a site has learned, or of a secure sum, left it and was taken.
     SiteReplied {
         /// Who.
         site: SiteId,

@@ -159,6 +159,7 @@ routes! {
     SignedIn get "/api/trainings" api::trainings::list, "The trainings that the caller takes part in, or all, the newest first";
     Server post "/api/trainings" api::trainings::launch, "Puts a training into the queue";
     Server get "/api/trainings/pre-flight" api::trainings::show_pre_flight, "Who could take part in a training, and how long rounds took so far";
+    SignedIn put "/api/trainings/sharing" api::trainings::share, "Whether the coordinator may see the caller's own curves, which secure aggregation hides" 403;
     SignedIn get "/api/trainings/export" api::trainings::export, "The history of trainings as a table";
     SignedIn get "/api/trainings/{training}" api::trainings::show, "All about a training";
     Server post "/api/trainings/{training}/pause" api::trainings::pause, "Pauses a training after its current step" 409;

@@ -122,6 +122,7 @@ const ICONS: &[(&str, &str)] = &[
     ("models", r#"<path d="m12 3 8 4.3v9.4L12 21l-8-4.3V7.3z"/><path d="M4 7.3 12 12l8-4.7M12 12v9"/>"#),
     ("play", r#"<path d="M7 4.5v15l12-7.5z"/>"#),
     ("pause", r#"<path d="M8 5v14M16 5v14"/>"#),
+    ("lock", r#"<path d="M5.5 11h13v9h-13z"/><path d="M8 11V7.5a4 4 0 0 1 8 0V11M12 14.5v2.5"/>"#),
     ("stop", r#"<path d="M6 6h12v12H6z"/>"#),
     ("download", r#"<path d="M12 4v11"/><path d="m7.5 11 4.5 4.5 4.5-4.5"/><path d="M5 20h14"/>"#),
     ("compare", r#"<path d="M4 20h16"/><path d="M7 20V9M12 20V4M17 20v-7"/>"#),

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use federation::{Digest, Evaluation, Metrics, RoundRecord, SiteId};
+use federation::{Digest, Evaluation, Metrics, Protection, Purpose, RoundRecord, SealedBecause, SiteId, SumRecord};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -48,8 +48,36 @@ pub(crate) enum Event {
         site: SiteId,
         error: Failure,
     },
+    /// How updates travel.
+    Protected {
+        protection: Protection,
+        #[serde(default)]
+        sealed_because: Option<SealedBecause>,
+        roster_fingerprint: String,
+    },
     RoundStarted {
         round: u32,
+    },
+    SumStarted {
+        round: u32,
+        purpose: Purpose,
+        sum: Box<SumRecord>,
+    },
+    SumGivenUp {
+        round: u32,
+        purpose: Purpose,
+        reason: String,
+    },
+    SumCompleted {
+        round: u32,
+        purpose: Purpose,
+        sum: Box<SumRecord>,
+    },
+    /// A message left a site.
+    SiteReplied {
+        site: SiteId,
+        round: u32,
+        message: Sent,
     },
     SiteStarted {
         site: SiteId,
@@ -134,6 +162,15 @@ pub(crate) enum Event {
     Unknown,
 }
 
+/// What left a site.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Sent {
+    pub(crate) bytes: u64,
+    /// Of a masked update.
+    #[serde(default)]
+    pub(crate) words_sha256: Option<Digest>,
+}
+
 /// What a site is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -192,6 +229,7 @@ impl Event {
             | Self::SiteExcluded { site, .. }
             | Self::SiteLate { site, .. }
             | Self::SiteDropped { site, .. }
+            | Self::SiteReplied { site, .. }
             | Self::SiteRejected { site, .. } => Some(site),
             _ => None,
         }
@@ -209,7 +247,9 @@ impl Event {
             Self::SiteExcluded { reason, .. }
             | Self::SiteDropped { reason, .. }
             | Self::SiteRejected { reason, .. }
+            | Self::SumGivenUp { reason, .. }
             | Self::SessionFailed { reason } => shorten(reason),
+            Self::Protected { roster_fingerprint, .. } => shorten(roster_fingerprint),
             Self::ScanFinished { seriesuid, .. } => shorten(seriesuid),
             Self::Error(error) | Self::SiteUnusable { error, .. } | Self::ScanFailed { error } => {
                 *error = error.clone().shortened();

@@ -62,10 +62,16 @@ pub(crate) enum Action {
     ScanRemoved,
     AnnotationsImported,
     AnnotationsRemoved,
+    UpdatesProtected,
+    SumCompleted,
+    SumGivenUp,
+    AnswerRefused,
+    CurveShared,
+    CurveKept,
 }
 
 impl Action {
-    pub(crate) const ALL: [Self; 38] = [
+    pub(crate) const ALL: [Self; 44] = [
         Self::SetUp,
         Self::Registered,
         Self::Approved,
@@ -104,6 +110,12 @@ impl Action {
         Self::ScanRemoved,
         Self::AnnotationsImported,
         Self::AnnotationsRemoved,
+        Self::UpdatesProtected,
+        Self::SumCompleted,
+        Self::SumGivenUp,
+        Self::AnswerRefused,
+        Self::CurveShared,
+        Self::CurveKept,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -146,6 +158,12 @@ impl Action {
             Self::ScanRemoved => "scan_removed",
             Self::AnnotationsImported => "annotations_imported",
             Self::AnnotationsRemoved => "annotations_removed",
+            Self::UpdatesProtected => "updates_protected",
+            Self::SumCompleted => "sum_completed",
+            Self::SumGivenUp => "sum_given_up",
+            Self::AnswerRefused => "answer_refused",
+            Self::CurveShared => "curve_shared",
+            Self::CurveKept => "curve_kept",
         }
     }
 }

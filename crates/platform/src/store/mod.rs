@@ -17,6 +17,7 @@ pub(crate) mod names;
 pub(crate) mod resets;
 pub(crate) mod scans;
 pub(crate) mod sessions;
+pub(crate) mod sharing;
 pub(crate) mod trainings;
 pub(crate) mod uploads;
 pub(crate) mod users;
@@ -45,6 +46,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/6_inferences.sql"),
     include_str!("schema/7_uploads.sql"),
     include_str!("schema/8_preparation.sql"),
+    include_str!("schema/9_sharing.sql"),
 ];
 const SCHEMA_VERSION: i64 = STEPS.len() as i64;
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use federation::{Metrics, RoundRecord, SiteStatus};
+use federation::{Metrics, Protection, Purpose, RoundRecord, SealedBecause, SiteId, SiteStatus, SumRecord};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -19,6 +19,8 @@ pub(crate) struct Monitor {
     /// The open round, or the last one.
     pub(crate) round: u32,
     pub(crate) device: Option<Device>,
+    /// How updates travel; nothing before the first round.
+    pub(crate) protected: Option<Protected>,
     /// What each site is doing.
     pub(crate) sites: BTreeMap<String, SiteNow>,
     /// All rounds that began.
@@ -46,6 +48,46 @@ pub(crate) enum Stage {
 pub(crate) struct Device {
     pub(crate) name: String,
     pub(crate) fallback: Option<String>,
+}
+
+/// What keeps the sites' updates from others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Protected {
+    /// `secure_aggregation` or `sealed`.
+    #[schemars(with = "String")]
+    pub(crate) protection: Protection,
+    /// Why not by secure aggregation: `few_sites` or `chosen`.
+    #[schemars(with = "Option<String>")]
+    pub(crate) sealed_because: Option<SealedBecause>,
+    /// Of the list of those who can take part.
+    pub(crate) roster_fingerprint: String,
+}
+
+/// A secure sum of a round.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Sum {
+    /// From 1; above that earlier ones were given up.
+    pub(crate) attempt: u32,
+    /// Sites that have to work together to take the masks off.
+    pub(crate) threshold: usize,
+    pub(crate) participants: Vec<String>,
+    /// Whose updates are in it, once it is complete.
+    pub(crate) survivors: Vec<String>,
+    /// Why the newest attempt was given up.
+    pub(crate) given_up: Option<String>,
+}
+
+impl From<&SumRecord> for Sum {
+    fn from(sum: &SumRecord) -> Self {
+        let names = |sites: &[SiteId]| sites.iter().map(ToString::to_string).collect();
+        Self {
+            attempt: sum.attempt + 1,
+            threshold: sum.threshold,
+            participants: names(&sum.participants),
+            survivors: names(&sum.survivors),
+            given_up: sum.given_up.clone(),
+        }
+    }
 }
 
 /// An interruption that is over.
@@ -117,6 +159,8 @@ pub(crate) struct Round {
     pub(crate) training_loss: Option<f64>,
     pub(crate) evaluation_loss: Option<f64>,
     pub(crate) foreground_probability: Option<f64>,
+    /// The secure sum of the updates.
+    pub(crate) sum: Option<Sum>,
     pub(crate) sites: BTreeMap<String, SiteRound>,
 }
 
@@ -132,6 +176,17 @@ pub(crate) struct SiteRound {
     pub(crate) evaluation_loss: Option<f64>,
     /// Its share of the new model.
     pub(crate) share: Option<f64>,
+    /// What has left it in this round, in bytes, all messages.
+    pub(crate) sent_bytes: u64,
+    /// Of its masked update.
+    pub(crate) masked_sha256: Option<String>,
+}
+
+impl SiteRound {
+    /// Without what is the site's own.
+    pub(crate) fn public(self) -> Self {
+        Self { examples: None, training_loss: None, foreground_probability: None, evaluation_loss: None, ..self }
+    }
 }
 
 /// How a round went for a site.
@@ -158,6 +213,11 @@ impl Monitor {
     pub(crate) fn new<'a>(sites: impl Iterator<Item = &'a str>) -> Self {
         let sites = sites.map(|site| (site.to_owned(), SiteNow::default())).collect();
         Self { sites, ..Self::default() }
+    }
+
+    /// Whether a site's own figures are its own: nobody else is told.
+    pub(crate) fn is_private(&self) -> bool {
+        self.protected.as_ref().is_some_and(|protected| protected.protection == Protection::SecureAggregation)
     }
 
     /// Takes an event in. `None` for mere progress, which need not be stored.
@@ -196,6 +256,44 @@ impl Monitor {
                 self.out(site.as_str(), Doing::Unusable, Some(&reason));
                 told("site_unusable", Some(site.as_str()), json!({ "reason": reason }))
             }
+            Event::Protected { protection, sealed_because, roster_fingerprint } => {
+                let protected = Protected { protection, sealed_because, roster_fingerprint };
+                if self.protected.as_ref() == Some(&protected) {
+                    return None;
+                }
+                let detail = json!(protected);
+                self.protected = Some(protected);
+                told("protected", None, detail)
+            }
+            Event::SumStarted { round, purpose: Purpose::Training, sum } => {
+                let sum = Sum::from(sum.as_ref());
+                let (attempt, threshold, sites) = (sum.attempt, sum.threshold, sum.participants.len());
+                self.at(round).sum = Some(sum);
+                let detail = json!({ "round": round, "attempt": attempt, "threshold": threshold, "sites": sites });
+                told("sum_started", None, detail)
+            }
+            Event::SumGivenUp { round, purpose: Purpose::Training, reason } => {
+                if let Some(sum) = &mut self.at(round).sum {
+                    sum.given_up = Some(reason.clone());
+                }
+                told("sum_given_up", None, json!({ "round": round, "reason": reason }))
+            }
+            Event::SumCompleted { round, purpose: Purpose::Training, sum } => {
+                let (sid, sites) = (sum.sid, sum.survivors.len());
+                self.at(round).sum = Some(Sum::from(sum.as_ref()));
+                told("sum_completed", None, json!({ "round": round, "sites": sites, "sid": sid }))
+            }
+            // Sums of judgements: the global curve shows what comes of them.
+            Event::SumStarted { .. } | Event::SumGivenUp { .. } | Event::SumCompleted { .. } => None,
+            Event::SiteReplied { site, round, message } => {
+                let place = self.site_round(round, site.as_str());
+                place.sent_bytes += message.bytes;
+                // The masked judgement comes later and is smaller: what counts is the update.
+                if place.masked_sha256.is_none() {
+                    place.masked_sha256 = message.words_sha256.map(|digest| digest.to_string());
+                }
+                None
+            }
             Event::RoundStarted { round } => {
                 self.stage = Stage::Training;
                 self.round = round;
@@ -230,19 +328,25 @@ impl Monitor {
                 self.site(site.as_str()).rest(Doing::Reported);
                 self.site(site.as_str()).loss = Some(metrics.loss);
                 let Metrics { loss, foreground_probability } = metrics;
-                *self.site_round(round, site.as_str()) = SiteRound {
+                let private = self.is_private();
+                let place = self.site_round(round, site.as_str());
+                let sent_bytes = place.sent_bytes;
+                *place = SiteRound {
                     outcome: SiteOutcome::Trained,
                     examples: Some(num_examples),
                     training_loss: Some(loss),
                     foreground_probability,
+                    sent_bytes,
                     ..SiteRound::default()
                 };
+                let loss = Some(loss).filter(|_| !private);
                 told("site_trained", Some(site.as_str()), json!({ "round": round, "loss": loss }))
             }
             Event::SiteEvaluated { site, round, evaluation } => {
                 self.site(site.as_str()).rest(Doing::Evaluated);
                 let loss = evaluation.map(|evaluation| evaluation.metrics.loss);
                 self.site_round(round, site.as_str()).evaluation_loss = loss;
+                let loss = loss.filter(|_| !self.is_private());
                 told("site_evaluated", Some(site.as_str()), json!({ "round": round, "loss": loss }))
             }
             Event::SiteExcluded { site, round, reason } => {
@@ -318,6 +422,8 @@ impl Monitor {
         let total: u64 = record.sites.values().filter_map(|site| site.update.as_ref()?.weight).sum();
         let sites = record.sites.iter().map(|(name, site)| {
             let update = site.update.as_ref();
+            // What a record does not hold because it is the site's own was heard before.
+            let heard = known.and_then(|round| round.sites.get(name.as_str())).cloned().unwrap_or_default();
             let (outcome, reason) = match &site.status {
                 SiteStatus::Training => (SiteOutcome::Open, None),
                 SiteStatus::Trained => (SiteOutcome::Trained, site.evaluation_failure.clone()),
@@ -330,10 +436,15 @@ impl Monitor {
             let place = SiteRound {
                 outcome,
                 reason,
-                examples: update.map(|update| update.num_examples),
-                training_loss: update.map(|update| update.metrics.loss),
-                foreground_probability: update.and_then(|update| update.metrics.foreground_probability),
-                evaluation_loss: site.evaluation.map(|evaluation| evaluation.metrics.loss),
+                examples: update.map(|update| update.num_examples).or(heard.examples),
+                training_loss: update.map(|update| update.metrics.loss).or(heard.training_loss),
+                foreground_probability: match update {
+                    Some(update) => update.metrics.foreground_probability,
+                    None => heard.foreground_probability,
+                },
+                evaluation_loss: site.evaluation.map(|evaluation| evaluation.metrics.loss).or(heard.evaluation_loss),
+                sent_bytes: heard.sent_bytes,
+                masked_sha256: site.masked.map(|masked| masked.sha256.to_string()).or(heard.masked_sha256),
                 share: update
                     .and_then(|update| update.weight)
                     .filter(|_| total > 0)
@@ -350,6 +461,7 @@ impl Monitor {
             training_loss: record.training_loss,
             evaluation_loss: record.evaluation_loss,
             foreground_probability: record.foreground_probability,
+            sum: record.sum.as_ref().map(Sum::from),
             sites: sites.collect(),
         };
         self.rounds.retain(|known| known.round != round.round);
@@ -383,7 +495,7 @@ impl Monitor {
         site.reason = reason.map(str::to_owned);
     }
 
-    fn site_round(&mut self, round: u32, site: &str) -> &mut SiteRound {
+    fn at(&mut self, round: u32) -> &mut Round {
         let at = match self.rounds.iter().position(|known| known.round == round) {
             Some(at) => at,
             None => {
@@ -391,7 +503,11 @@ impl Monitor {
                 self.rounds.len() - 1
             }
         };
-        self.rounds[at].sites.entry(site.to_owned()).or_default()
+        &mut self.rounds[at]
+    }
+
+    fn site_round(&mut self, round: u32, site: &str) -> &mut SiteRound {
+        self.at(round).sites.entry(site.to_owned()).or_default()
     }
 }
 

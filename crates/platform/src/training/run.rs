@@ -4,17 +4,18 @@ use std::ffi::OsString;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use federation::SessionRecord;
+use federation::{Purpose, SessionRecord};
 use rusqlite::Connection;
 use serde_json::json;
 
-use super::monitor::{After, Resumed, Stage};
+use super::monitor::{After, Resumed, SiteOutcome, Stage};
 use super::view::algorithm;
 use super::{Cause, Inner, Monitor, Running, note};
 use crate::clock::Moment;
 use crate::data::scans_folder;
 use crate::jobs::{Event, Exit, Job, Outcome, Stop, Work};
 use crate::models::{self, Found};
+use crate::store::audit::{self, Action};
 use crate::store::events::Audience;
 use crate::store::models as stored_models;
 use crate::store::trainings::{self, Change, RoundTime, Site, State, Training};
@@ -207,6 +208,7 @@ impl Work for Inner {
             _ => None,
         };
         let site = event.site().map(ToString::to_string);
+        let audited = audited(job, &event);
         let told = running.monitor.fold(event, now);
         if let Some(told) = told {
             let monitor = running.monitor.clone();
@@ -216,6 +218,11 @@ impl Work for Inner {
                     if let Some(round) = is_round {
                         trainings::set_crashes(db, job, 0)?;
                         remember_time(db, job, &monitor, round)?;
+                    }
+                    if let Some((action, detail)) = &audited {
+                        let target = told.site.as_deref();
+                        let entry = audit::Event { action: *action, actor: None, target, address: None, detail };
+                        audit::append(db, &entry, now)?;
                     }
                     note(db, job, told.kind, told.site.as_deref(), &told.detail, now)
                 })
@@ -246,6 +253,31 @@ impl Work for Inner {
     }
 }
 
+/// What the audit log says about an event: how updates travel, which sums there were, and whose answer was not taken.
+fn audited(training: i64, event: &Event) -> Option<(Action, String)> {
+    Some(match event {
+        Event::Protected { protection, roster_fingerprint, .. } => (
+            Action::UpdatesProtected,
+            json!({ "training": training, "protection": protection, "roster": roster_fingerprint }),
+        ),
+        Event::SumCompleted { round, purpose: Purpose::Training, sum } => {
+            let names: Vec<&str> = sum.survivors.iter().map(|site| site.as_str()).collect();
+            (Action::SumCompleted, json!({ "training": training, "round": round, "sid": sum.sid, "sites": names }))
+        }
+        Event::SumGivenUp { round, reason, .. } => {
+            (Action::SumGivenUp, json!({ "training": training, "round": round, "reason": reason }))
+        }
+        Event::SiteRejected { reason, .. } => {
+            (Action::AnswerRefused, json!({ "training": training, "reason": reason }))
+        }
+        Event::SiteExcluded { round, reason, .. } => {
+            (Action::AnswerRefused, json!({ "training": training, "round": round, "reason": reason }))
+        }
+        _ => return None,
+    })
+    .map(|(action, detail)| (action, detail.to_string()))
+}
+
 /// Keeps how long a round took, where nothing interrupted it.
 fn remember_time(db: &Connection, id: i64, monitor: &Monitor, round: u32) -> Result<(), StorageError> {
     let Some(training) = trainings::get(db, id)? else { return Ok(()) };
@@ -253,7 +285,7 @@ fn remember_time(db: &Connection, id: i64, monitor: &Monitor, round: u32) -> Res
         return Ok(());
     };
     let h = &training.config.hyperparameters;
-    let trained = found.sites.values().filter(|site| site.training_loss.is_some()).count() as u64;
+    let trained = found.sites.values().filter(|site| site.outcome == SiteOutcome::Trained).count() as u64;
     let patches = trained * u64::from(h.local_epochs) * u64::from(h.patches_per_epoch);
     let ms = found.ms.unwrap_or_default();
     let (network, patch_size) = (training.network.as_str(), h.patch_size);

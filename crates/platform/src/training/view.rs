@@ -1,5 +1,7 @@
 //! What somebody may see of trainings. An institution sees the ones in which it takes part, the global values, and of the
-//! sites only itself: neither names nor numbers of others, not even how many have answered.
+//! sites only itself: neither names nor numbers of others, not even how many have answered; only in how large a sum its
+//! own update was hidden. Under secure aggregation an administrator does not see an institution's own figures, unless it
+//! shares them.
 
 use std::collections::BTreeMap;
 
@@ -9,18 +11,18 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::monitor::{Device, Resumed, Round, SiteNow, SiteRound, Stage};
+use super::monitor::{Device, Protected, Resumed, Round, SiteNow, SiteRound, Stage, Sum};
 use super::{Cause, Monitor, Trainings};
 use crate::accounts::{Caller, Role};
 use crate::clock::Moment;
 use crate::store::events;
 use crate::store::trainings::{self, Entry, Site, State, Training};
-use crate::store::{StorageError, models};
+use crate::store::{StorageError, models, sharing};
 
 /// Entries of the time-line in one answer.
 const ENTRIES: u32 = 200;
 /// What may be told to every site that takes part.
-const FOR_ALL: [&str; 17] = [
+const FOR_ALL: [&str; 21] = [
     "queued",
     "running",
     "pausing",
@@ -31,6 +33,10 @@ const FOR_ALL: [&str; 17] = [
     "cancelled",
     "interrupted",
     "device",
+    "protected",
+    "sum_started",
+    "sum_given_up",
+    "sum_completed",
     "round_started",
     "aggregated",
     "round_completed",
@@ -87,6 +93,10 @@ pub(crate) struct View {
     /// The open round, or the last one.
     pub(crate) round: u32,
     pub(crate) device: Option<Device>,
+    /// How updates travel; nothing before the first round.
+    pub(crate) protected: Option<Protected>,
+    /// Whose own figures the caller may see besides its own: these sites share them.
+    pub(crate) sharing: Vec<String>,
     pub(crate) sites: BTreeMap<String, SiteNow>,
     pub(crate) round_records: Vec<Round>,
     pub(crate) resumed_at: Vec<Resumed>,
@@ -214,20 +224,41 @@ fn view(
     };
     let place = (training.state == State::Queued).then(|| trainings::in_state(db, State::Queued)).transpose()?;
     let place = place.and_then(|queue| Some(queue.iter().position(|waiting| *waiting == id)? + 1));
+    let shared = sharing::everybody(db)?;
+    // Under secure aggregation a site's figures are its own, unless it shares them.
+    let shares = |site: &&Site| site.user_id == caller.user_id || shared.contains(&site.user_id);
+    let open: Vec<String> = sites.iter().filter(shares).map(|site| site.username.clone()).collect();
+    let open = |name: &str| !training.monitor.is_private() || open.iter().any(|site| site == name);
+    let sharing = sites.iter().filter(|site| shared.contains(&site.user_id) && seen.contains(&site.username));
+    let sharing = sharing.map(|site| site.username.clone()).collect();
+    let hidden: Vec<String> = seen.iter().filter(|name| !open(name)).cloned().collect();
     let summary = summary(db, &training, &seen, sites)?;
     let Training { config, monitor, .. } = training;
-    let Monitor { stage, round, device, sites, rounds, resumed, .. } = monitor;
+    let Monitor { stage, round, device, protected, sites, rounds, resumed, .. } = monitor;
     let own = |(name, _): &(String, SiteRound)| seen.contains(name);
-    let rounds =
-        rounds.into_iter().map(|round| Round { sites: round.sites.into_iter().filter(own).collect(), ..round });
+    let discreet = |(name, place): (String, SiteRound)| {
+        let place = if hidden.contains(&name) { place.public() } else { place };
+        (name, place)
+    };
+    let rounds = rounds.into_iter().map(|round| Round {
+        sites: round.sites.into_iter().filter(own).map(discreet).collect(),
+        sum: round.sum.map(|sum| seen_of(sum, &seen)),
+        ..round
+    });
+    let sites = sites.into_iter().filter(|(name, _)| seen.contains(name)).map(|(name, now)| {
+        let loss = now.loss.filter(|_| !hidden.contains(&name));
+        (name, SiteNow { loss, ..now })
+    });
     Ok(Some(View {
         summary,
         config,
         stage,
         round,
         device,
+        protected,
+        sharing,
         round_records: rounds.collect(),
-        sites: sites.into_iter().filter(|(name, _)| seen.contains(name)).collect(),
+        sites: sites.collect(),
         resumed_at: resumed,
         eta_ms,
         eta_from,
@@ -236,6 +267,15 @@ fn view(
         timeline,
         now: now.to_string(),
     }))
+}
+
+/// A sum as somebody sees it who may not know the others' names: how many they are stays.
+fn seen_of(sum: Sum, seen: &[String]) -> Sum {
+    let of = |names: Vec<String>| {
+        let name = |name: String| if seen.contains(&name) { name } else { String::new() };
+        names.into_iter().map(name).collect()
+    };
+    Sum { participants: of(sum.participants), survivors: of(sum.survivors), ..sum }
 }
 
 /// An entry as a caller may see it.

@@ -97,6 +97,10 @@ impl Client {
         self.send("POST", path, Some(body.to_string())).await
     }
 
+    pub(crate) async fn put(&mut self, path: &str, body: Value) -> Answer {
+        self.send("PUT", path, Some(body.to_string())).await
+    }
+
     pub(crate) async fn send(&mut self, method: &str, path: &str, body: Option<String>) -> Answer {
         self.try_send(method, path, body).await.unwrap()
     }

@@ -393,3 +393,60 @@ async fn models_are_promoted_rolled_back_checked_and_downloaded() {
     assert_eq!(ward.until_state(id, "failed").await["cause"], "model");
     ward.admin.get("/api/models/9/pth").await.expect_problem(404, "no-such-model");
 }
+
+/// Under secure aggregation a site's figures are its own: an administrator sees what has left it and in which sums it is, and
+/// no loss of it anywhere, unless it shares them.
+#[tokio::test]
+async fn a_sites_own_figures_stay_its_own_unless_it_shares_them() {
+    let Some(mut ward) = Ward::open(json!({ "secure": true })).await else { return };
+    let participants = json!({ "participants": ["city", "county", "province"] });
+    let id = ward.launch(participants).await;
+    let whole = ward.until_state(id, "completed").await;
+    assert_eq!(whole["protected"]["protection"], "secure_aggregation");
+    assert_eq!(whole["protected"]["roster_fingerprint"], "0011 2233 4455 6677");
+    let round = &whole["round_records"][0];
+    assert!(round["training_loss"].is_f64() && round["evaluation_loss"].is_f64(), "{round}");
+    assert_eq!(round["sum"]["survivors"], json!(["city", "county", "province"]));
+    for site in ["city", "county", "province"] {
+        let place = &round["sites"][site];
+        assert_eq!((&place["sent_bytes"], &place["masked_sha256"].as_str().map(str::len)), (&json!(2131), &Some(64)));
+        for own in ["examples", "training_loss", "evaluation_loss", "foreground_probability"] {
+            assert_eq!(place[own], Value::Null, "{site}: {own}");
+        }
+        assert_eq!(whole["sites"][site]["loss"], Value::Null);
+    }
+
+    let path = format!("/api/trainings/{id}");
+    let own = ward.clients[0].get(&path).await.expect(200).json();
+    let mine = &own["round_records"][0]["sites"]["city"];
+    let losses = [&mine["training_loss"], &mine["evaluation_loss"]].map(|loss| loss.as_f64().unwrap().to_string());
+    // How large the sum is it may know, who else is in it it may not.
+    assert_eq!(own["round_records"][0]["sum"]["survivors"], json!(["city", "", ""]));
+    let elsewhere = [
+        path.clone(),
+        format!("/trainings/{id}"),
+        format!("/api/trainings/export?ids={id}"),
+        "/api/logs?kind=training".to_owned(),
+        "/api/events?since=0".to_owned(),
+        "/api/audit".to_owned(),
+    ];
+    for seen in &elsewhere {
+        let text = ward.admin.get(seen).await.expect(200).text;
+        losses.iter().for_each(|loss| assert!(!text.contains(loss), "{seen} shows {loss}"));
+    }
+    let audit = ward.admin.get("/api/audit").await.text;
+    for action in ["updates_protected", "sum_completed"] {
+        assert!(audit.contains(action), "{action} is missing: {audit}");
+    }
+    assert!(kinds(&own).contains(&"sum_completed") && kinds(&own).contains(&"protected"));
+
+    ward.admin.put("/api/trainings/sharing", json!({ "shares": true })).await.expect_problem(403, "forbidden");
+    ward.clients[0].put("/api/trainings/sharing", json!({ "shares": true })).await.expect(204);
+    let shared = ward.view(id).await;
+    assert_eq!(shared["sharing"], json!(["city"]));
+    assert_eq!(&shared["round_records"][0]["sites"]["city"]["training_loss"], &mine["training_loss"]);
+    assert_eq!(shared["round_records"][0]["sites"]["county"]["training_loss"], Value::Null);
+    ward.clients[0].put("/api/trainings/sharing", json!({ "shares": false })).await.expect(204);
+    assert_eq!(ward.view(id).await["round_records"][0]["sites"]["city"]["training_loss"], Value::Null);
+    assert!(ward.admin.get("/api/audit").await.text.contains("curve_kept"));
+}

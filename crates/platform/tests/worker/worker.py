@@ -162,6 +162,9 @@ class Training:
 
     def round(self, number):
         tell("round_started", round=number)
+        secure = self.scenario.get("secure")
+        if secure:
+            tell("protected", protection="secure_aggregation", sealed_because=None, roster_fingerprint="0011 2233 4455 6677")
         if "fail" in self.scenario:
             code = self.scenario["fail"]
             tell("error", kind="output", exit_code=code, message="no space left on device", advice="make room")
@@ -174,6 +177,16 @@ class Training:
         trained = {site: record for site, record in records.items() if record["status"] == "trained"}
         mean = lambda of: sum(map(of, trained.values())) / len(trained)
         sha256 = digest(f"{self.id} {number}")
+        total = {
+            "attempt": 0, "sid": digest(f"sum {number}"), "threshold": 3, "participants": list(trained), "survivors": [], "totals": None,
+        }
+        if secure:
+            tell("sum_started", round=number, purpose="training", sum=total)
+            for site in trained:
+                tell("site_replied", site=site, round=number, message={"kind": "keys", "bytes": 131, "words_sha256": None})
+                tell("site_replied", site=site, round=number, message={"kind": "masked_update", "bytes": 2000, "words_sha256": digest(f"{site} {number}")})
+            total["survivors"] = list(trained)
+            tell("sum_completed", round=number, purpose="training", sum=total)
         tell("aggregated", round=number, model_sha256=sha256)
         for site, record in trained.items():
             tell("site_started", site=site, round=number, task="evaluation")
@@ -187,6 +200,11 @@ class Training:
             "evaluation_loss": mean(lambda record: record["evaluation"]["metrics"]["loss"]),
             "foreground_probability": 1 - math.exp(-number / 3), "model_sha256": sha256,
         }
+        if secure:
+            # What is a site's own does not come into the record.
+            record["sum"] = total
+            for site, own in trained.items():
+                own.update(update=None, evaluation=None, masked={"bytes": 2000, "sha256": digest(f"{site} {number}")})
         self.state["rounds"].append(record)
         self.save()
         tell("round_completed", record=record)

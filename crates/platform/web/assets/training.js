@@ -134,10 +134,53 @@ export function wireTraining() {
     find("[data-legend]").replaceChildren(...Object.entries(OUTCOMES).map(([outcome, [kind, drawing]]) => chip(kind, drawing, text("outcome." + outcome))));
   }
 
+  const bytes = (count) => (count < 10240 ? `${count} B` : count < 10485760 ? `${(count / 1024).toFixed(1)} KiB` : `${(count / 1048576).toFixed(1)} MiB`);
+
+  // How updates travel, what has left this hospital, and in which sums it is.
+  function drawProtection() {
+    const table = find("[data-sums]");
+    if (!table) return;
+    const { protected: how, round_records: rounds, participants } = view;
+    const secure = how?.protection === "secure_aggregation";
+    const kind = how && (secure ? "secure" : "sealed");
+    find("[data-protection]").replaceChildren(how ? chip(secure ? "good" : "wait", secure ? "lock" : "warning", text("protection." + kind)) : "");
+    find("[data-protection-words]").textContent = how ? text(`protection.${kind}.words${secure ? "" : "." + how.sealed_because}`) : "";
+    const roster = find("[data-roster]");
+    roster.hidden = !how;
+    roster.querySelector("code").textContent = how?.roster_fingerprint ?? "";
+    const names = (sites) => sites.map((site) => (site ? institution(site) : "")).filter(Boolean);
+    const hidden = (sum) => (sum ? text("protection.in_sum", { sites: sum.survivors.length || "—", of: sum.participants.length, threshold: sum.threshold }) : "—");
+    const rows = rounds.flatMap((record) =>
+      participants.filter(({ site }) => record.sites[site]?.sent_bytes).map(({ site }) => {
+        const { sent_bytes: sent, masked_sha256: sha } = record.sites[site];
+        const inside = record.sum ? text(names(record.sum.survivors).includes(institution(site)) ? "protection.included" : "protection.not_included") : "—";
+        return el("tr", {},
+          el("td", { class: "number" }, String(record.round)), el("th", { scope: "row" }, institution(site)), el("td", { class: "number" }, bytes(sent)),
+          el("td", {}, sha ? el("code", { title: sha }, sha.slice(0, 16) + "…") : text(how?.protection === "sealed" ? "protection.encrypted" : "protection.not_sent")),
+          el("td", {}, inside), el("td", {}, hidden(record.sum)));
+      }),
+    );
+    const heads = ["round", "who", "bytes", "masked", "inside", "hidden"];
+    table.replaceChildren(el("thead", {}, el("tr", {}, heads.map((head) => el("th", { scope: "col" }, text("protection.head." + head))))), el("tbody", {}, rows));
+    table.hidden = !rows.length;
+    find("[data-no-sums]").hidden = rows.length > 0;
+    const sharing = find("[data-sharing]");
+    if (sharing) {
+      sharing.hidden = !secure;
+      sharing.querySelector("input").checked = view.sharing.length > 0;
+    }
+  }
+
+  find("[data-sharing] input")?.addEventListener("change", async ({ target }) => {
+    const answer = await call("PUT", "/api/trainings/sharing", { shares: target.checked });
+    if (!answer.ok) toast([answer.body.title, answer.body.detail].filter(Boolean).join(" · "), "bad");
+    await refresh();
+  });
+
   function told({ kind, site, detail }) {
     const values = {
       ...detail, site: site ? institution(site) : "", reason: detail.reason ?? "", by: detail.by ?? "",
-      loss: number(detail.loss), task: detail.task ? text("task." + detail.task) : "",
+      loss: number(detail.loss), protection: detail.protection ? text(detail.protection === "secure_aggregation" ? "protection.secure" : "protection.sealed") : "", task: detail.task ? text("task." + detail.task) : "",
       after: detail.after ? text("after." + detail.after) : "", text: detail.text ?? "",
       fallback: detail.fallback ?? "", message: [detail.message, detail.advice].filter(Boolean).join(" "),
     };
@@ -148,7 +191,7 @@ export function wireTraining() {
   function drawTimeline() {
     const list = find("[data-timeline]");
     if (!list) return;
-    const bad = ["error", "failed", "cancelled", "site_unusable", "site_excluded", "site_dropped", "site_late", "site_rejected", "warning", "session_failed"];
+    const bad = ["error", "failed", "cancelled", "site_unusable", "site_excluded", "site_dropped", "site_late", "site_rejected", "sum_given_up", "warning", "session_failed"];
     list.replaceChildren(...view.timeline.map((entry) => el("li", { class: bad.includes(entry.kind) ? "bad" : null }, el("time", { datetime: entry.at }, localTime(entry.at).slice(5)), " ", told(entry))));
   }
 
@@ -169,6 +212,7 @@ export function wireTraining() {
     drawFigures();
     drawCurves();
     drawSites();
+    drawProtection();
     drawParticipation();
     drawTimeline();
     drawNotice();

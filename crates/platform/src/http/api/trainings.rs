@@ -7,12 +7,13 @@ use axum::response::IntoResponse;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::accounts::Caller;
+use crate::accounts::{Caller, Role};
 use crate::http::context::{Administrator, Body, Context};
 use crate::http::openapi::{Created, Csv, NoContent, Sent};
 use crate::http::{App, Problem};
-use crate::store::StorageError;
+use crate::store::audit::{self, Action};
 use crate::store::trainings::{Speed, speeds};
+use crate::store::{StorageError, sharing};
 use crate::training::{Candidate, Entered, Summary, View, Wish, csv, summaries};
 
 /// What the launch form needs to know.
@@ -73,6 +74,34 @@ pub(crate) async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<View>, Problem> {
     Ok(Json(one(&app, &caller, &id).await?))
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sharing {
+    shares: bool,
+}
+
+/// An institution's own decision about its own figures.
+pub(crate) async fn share(
+    State(app): State<App>,
+    context: Context,
+    caller: Caller,
+    Body(Sharing { shares }): Body<Sharing>,
+) -> Result<NoContent, Problem> {
+    if caller.role != Role::Client {
+        return Err(Problem::forbidden());
+    }
+    let (now, address) = (app.clock.now(), context.address);
+    let write = app.store.write(now, move |db| {
+        if sharing::set(db, caller.user_id, shares)? {
+            let action = if shares { Action::CurveShared } else { Action::CurveKept };
+            audit::append_by(db, action, &caller, address, "", now)?;
+        }
+        Ok::<_, StorageError>(())
+    });
+    write.await?;
+    Ok(NoContent)
 }
 
 #[derive(Deserialize, JsonSchema)]
