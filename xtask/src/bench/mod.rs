@@ -40,6 +40,9 @@ pub(crate) struct Options {
     /// Instead: the web platform with 200 people, 20 uploads and a training at once
     #[arg(long, conflicts_with_all = ["threads", "only"])]
     load: bool,
+    /// Instead: secure aggregation against raw key streams and plain sums
+    #[arg(long, conflicts_with_all = ["threads", "only", "load", "json"])]
+    sums: bool,
     /// Only the tasks whose names contain this
     #[arg(long, value_name = "TEXT", default_value = "")]
     only: String,
@@ -114,7 +117,18 @@ fn load(project: &Project, options: &Options) -> Result<()> {
     run_command(&mut load)
 }
 
+/// What secure aggregation costs; what is measured stands in crates/federation/examples/secure_sum.rs.
+fn sums(project: &Project, options: &Options) -> Result<()> {
+    run_command(project.cargo().args(["build", "--release", "--package", "federation", "--example", "secure_sum"]))?;
+    let program = project.target.join("release").join("examples").join("secure_sum");
+    let mut sums = Command::new(program.with_extension(std::env::consts::EXE_EXTENSION));
+    run_command(sums.args(options.quick.then_some("quick")))
+}
+
 pub(crate) fn run(project: &Project, options: &Options) -> Result<()> {
+    if options.sums {
+        return sums(project, options);
+    }
     if options.load {
         return load(project, options);
     }

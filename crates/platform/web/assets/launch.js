@@ -7,6 +7,9 @@ import { duration } from "./make.js";
 
 const NUMBERS = ["rounds", "local_epochs", "patches_per_epoch", "learning_rate", "batch_size", "patch_size", "seed", "minimum_sites", "min_lung_ml"];
 
+// From so many sites on a sum hides its parts.
+const LEAST_SITES = 3;
+
 export function wireLaunch() {
   const form = document.querySelector("[data-launch]");
   if (!form) return;
@@ -18,6 +21,8 @@ export function wireLaunch() {
 
   function estimate() {
     const sites = participants().length;
+    const protection = form.querySelector("[data-launch-protection]");
+    if (protection) protection.textContent = sites ? text(sites >= LEAST_SITES ? "launch.protection.secure" : "launch.protection.sealed", { sites }) : "";
     const known = speeds.find((speed) => speed.network === value("network") && speed.patch_size === number("patch_size"));
     const line = form.querySelector("[data-estimate]");
     const detail = form.querySelector("[data-estimate-detail]");

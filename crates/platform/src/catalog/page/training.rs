@@ -293,6 +293,16 @@ pub(super) const TEXTS: &[Text] = &[
     ("js.resumed.crash", "{at} 进程崩溃后恢复", "resumed after the crash of {at}"),
     ("js.resumed.interruption", "{at} 中断后恢复", "resumed after the interruption of {at}"),
     ("training.was_resumed", "曾中断并恢复", "was resumed"),
+    (
+        "js.launch.protection.secure",
+        "已选 {sites} 家：使用安全聚合，协调方只得到总和；每轮至少需要三家机构完成。",
+        "{sites} chosen: secure aggregation, the coordinator gets sums only; every round needs at least three hospitals.",
+    ),
+    (
+        "js.launch.protection.sealed",
+        "已选 {sites} 家：未启用安全聚合，少于三家时总和无法掩盖单个更新；更新将加密并签名后发给协调方。",
+        "{sites} chosen: secure aggregation is off, fewer than three hospitals do not hide each other; updates are encrypted to the coordinator and signed.",
+    ),
     ("js.protection.secure", "安全聚合", "Secure aggregation"),
     ("js.protection.sealed", "未启用安全聚合", "Secure aggregation is off"),
     (
