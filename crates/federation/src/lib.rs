@@ -31,6 +31,7 @@ mod history;
 mod id;
 mod model;
 mod optimizer;
+mod privacy;
 pub mod secagg;
 mod session;
 mod trainer;
@@ -45,5 +46,9 @@ pub use history::{
 pub use id::{IdError, SessionId, SiteId};
 pub use model::{Evaluation, GlobalModel, Metrics, Schema, Update, UpdateProblem};
 pub use optimizer::{FedAdam, FedAvg, FedAvgM, OptimizerStateError, ServerOptimizer, server_optimizer};
+pub use privacy::{
+    Accountant, DifferentialPrivacy, LEDGER_SCHEMA_VERSION, Ledger, LedgerEntry, LedgerError, SampledGaussian,
+    SampledGaussianError,
+};
 pub use session::{FailureReason, Input, Output, Phase, Rejection, Session};
 pub use trainer::{LocalTrainer, Progress, TrainerError};
