@@ -27,7 +27,7 @@ pub(crate) fn install(project: &Project) -> Result<PathBuf> {
     let folder = project.target.join("peers");
     let python =
         if cfg!(windows) { folder.join("Scripts").join("python.exe") } else { folder.join("bin").join("python") };
-    let imports = "import aiosmtpd, numpy, openapi_spec_validator, schemathesis, SimpleITK, torch";
+    let imports = "import aiosmtpd, dp_accounting, numpy, openapi_spec_validator, schemathesis, SimpleITK, torch";
     let works = || succeeds(Command::new(&python).args(["-c", imports]));
     fill_once(&folder, &format!("{PEERS}{CUDA}"), works, |quietly| {
         quietly(Command::new(system_python()?).args(["-m", "venv", "--clear"]).arg(&folder)).context(

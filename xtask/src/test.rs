@@ -36,7 +36,9 @@ pub(crate) fn run(project: &Project) -> Result<()> {
         }
         Err(error) if is_ci() => Err(error),
         Err(error) => {
-            report.skip(&format!("comparisons with PyTorch and SimpleITK, mail through aiosmtpd: {error:#}"));
+            report.skip(&format!(
+                "comparisons with PyTorch, SimpleITK and dp-accounting, mail through aiosmtpd: {error:#}"
+            ));
             Ok(())
         }
     });

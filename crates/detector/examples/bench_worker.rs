@@ -172,6 +172,7 @@ fn training(architecture: Architecture, side: usize) -> Outcome<Call> {
         ema_decay: 0.99,
         sampling: Sampling { rotation_deg: 0.0, noise_hu: 0.0, filter_chance: 0.0, ..Sampling::default() },
         seed: 1,
+        privacy: None,
     };
     let nodule = Finding { series_uid: SERIES.to_owned(), center_mm_xyz: [side as f64 / 2.0; 3], diameter_mm: 10.0 };
     let scan = PreparedScan::prepare(&path, &config.plan, &folder.path().join("cache"))?.with_findings(&[nodule], &[]);

@@ -67,6 +67,7 @@ fn training_steps_agree_with_those_on_the_cpu() {
             ema_decay: 0.99,
             sampling: Sampling::default(),
             seed: 5,
+            privacy: None,
         };
         let parameters = ParameterSchema::of(&config.architecture.build(&Device::flex()).unwrap()).initial(5);
         let run = |device: &Device, steps: usize| -> (Vec<StepReport>, TrainingState) {

@@ -6,7 +6,9 @@ use std::path::Path;
 
 use detector::inference::{Mode, PredictOptions};
 use detector::network::{ClassicUNet3dConfig, UNet3dConfig};
-use detector::training::{AdamWConfig, Sampling, Trainer, TrainingConfig, TrainingState};
+use detector::training::{
+    AdamWConfig, NoiseSecret, PatientPrivacy, Proximal, Sampling, Trainer, TrainingConfig, TrainingState,
+};
 use detector::{Architecture, Device, Model, ParameterSchema, Plan, PreparedScan, Provenance};
 use imaging::luna16::Finding;
 use phantom::{HospitalStyle, PhantomSpec, Size, generate};
@@ -28,6 +30,7 @@ fn config(steps: u64) -> TrainingConfig {
         ema_decay: 0.99,
         sampling: Sampling::default(),
         seed: 5,
+        privacy: None,
     }
 }
 
@@ -155,4 +158,127 @@ fn training_with_and_without_the_kernels_agrees() {
     let (apart, moved) = (distance(&state.parameters, &other), distance(&other, &start(&config).parameters));
     assert!(apart <= 1e-3 * moved, "{apart} apart after moving by {moved}");
     assert!(apart > 0.0, "the same bits: both ran through the same operations");
+}
+
+fn private(mut config: TrainingConfig, noise_multiplier: f64, clip_norm: f64) -> TrainingConfig {
+    config.privacy = Some(PatientPrivacy { noise_multiplier, clip_norm });
+    config
+}
+
+fn run_private(
+    config: &TrainingConfig,
+    scans: &[PreparedScan],
+    state: TrainingState,
+    steps: u64,
+    secret: u8,
+) -> (TrainingState, Vec<f64>) {
+    let secret = NoiseSecret::new([secret; 32]);
+    let mut trainer = Trainer::private(config, scans, &Device::flex(), state, secret).unwrap();
+    let losses = (0..steps).map(|_| trainer.step(None).unwrap().loss.total).collect();
+    (trainer.into_state(), losses)
+}
+
+/// The scan under several names.
+fn patients(scan: &PreparedScan, count: usize) -> Vec<PreparedScan> {
+    let named = |i: usize| {
+        let mut scan = scan.clone();
+        scan.series_uid = format!("patient-{i}");
+        scan
+    };
+    (0..count).map(named).collect()
+}
+
+#[test]
+fn a_resumed_private_run_gives_the_same_bits_on_any_number_of_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = private(config(6), 0.8, 0.5);
+    let scans = patients(&scan(folder.path(), &config.plan).0, 6);
+    let (whole, losses) = run_private(&config, &scans, start(&config), 6, 1);
+
+    let path = folder.path().join("checkpoint.safetensors");
+    run_private(&config, &scans, start(&config), 3, 1).0.save(&config, &path).unwrap();
+    let (half, stored) = TrainingState::load(&path).unwrap();
+    assert_eq!(stored, config);
+    for threads in [1, 2] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let (resumed, last_losses) = pool.install(|| run_private(&config, &scans, half.clone(), 3, 1));
+        assert_eq!(losses[3..], last_losses);
+        assert!(whole == resumed, "the resumed state differs");
+    }
+
+    let (other, _) = run_private(&config, &scans, start(&config), 6, 2);
+    assert!(whole.parameters != other.parameters, "noise and draws follow the public seed");
+    let public = TrainingConfig { seed: 6, ..config.clone() };
+    let (other, _) = run_private(&public, &scans, start(&config), 6, 1);
+    assert!(whole == other, "the public seed decides something");
+    let bytes = std::fs::read(&path).unwrap();
+    assert!(!bytes.windows(32).any(|window| window == [1; 32]), "the checkpoint holds the secret");
+}
+
+/// With hardly any noise and a norm that nothing reaches, private steps are steps of ordinary gradients: they learn.
+#[test]
+fn private_steps_without_noise_learn() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = private(config(100), 1e-12, 1e6);
+    config.sampling =
+        Sampling { nodule_share: 1.0, rotation_deg: 0.0, scale: [1.0, 1.0], noise_hu: 0.0, ..Sampling::default() };
+    let scans = patients(&scan(folder.path(), &config.plan).0, 4);
+    let (_, losses) = run_private(&config, &scans, start(&config), 100, 1);
+    let mean = |l: &[f64]| l.iter().sum::<f64>() / l.len() as f64;
+    let (first, last) = (mean(&losses[..10]), mean(&losses[90..]));
+    assert!(last < 0.7 * first, "loss {first} -> {last}");
+}
+
+/// FedProx's pull knows no patient, so it is neither clipped nor noised: without it the run is another.
+#[test]
+fn the_proximal_term_is_added_to_private_steps() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = private(config(2), 1.0, 0.1);
+    let scans = patients(&scan(folder.path(), &config.plan).0, 4);
+    let anchor = vec![0.0; start(&config).parameters.len()];
+    let step = |proximal: Option<Proximal<'_>>| {
+        let secret = NoiseSecret::new([1; 32]);
+        let mut trainer = Trainer::private(&config, &scans, &Device::flex(), start(&config), secret).unwrap();
+        trainer.step(proximal).unwrap().gradient_norm
+    };
+    // A pull that is much longer than the noise.
+    let pull = start(&config).parameters.iter().map(|p| f64::from(*p).powi(2)).sum::<f64>().sqrt() * 1e4;
+    let (without, with) = (step(None), step(Some(Proximal { mu: 1e4, anchor: &anchor })));
+    assert!((with - pull).abs() < 2.0 * without && without < 0.01 * pull, "{without} {with} {pull}");
+}
+
+#[test]
+fn what_would_void_the_privacy_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let off = config(2);
+    let on = private(off.clone(), 1.0, 1.0);
+    let scans = patients(&scan(folder.path(), &off.plan).0, 2);
+    let begin = |config: &TrainingConfig, scans: &[PreparedScan]| {
+        let secret = NoiseSecret::new([1; 32]);
+        Trainer::private(config, scans, &Device::flex(), start(config), secret).err().map(|e| e.to_string())
+    };
+    assert_eq!(begin(&on, &scans), None);
+    let secretless = Trainer::new(&on, &scans, &Device::flex(), start(&on)).err().unwrap().to_string();
+    assert!(secretless.starts_with("privacy = on cannot be used"), "{secretless}");
+
+    let classic = Architecture::ClassicUnet(ClassicUNet3dConfig { widths: vec![4, 8] });
+    let twice = [scans[0].clone(), scans[0].clone()];
+    for (config, scans, problem) in [
+        (&off, &scans[..], "privacy = off cannot be used"),
+        (&TrainingConfig { architecture: classic, ..on.clone() }, &scans, "architecture = classic cannot be used"),
+        (&private(off.clone(), 0.0, 1.0), &scans, "noise_multiplier = 0 cannot be used"),
+        (&private(off.clone(), 1.0, f64::NAN), &scans, "clip_norm = NaN cannot be used"),
+        (&on, &twice, "scans = 1 names for 2 scans cannot be used"),
+    ] {
+        let error = begin(config, scans).unwrap();
+        assert!(error.starts_with(problem) && !error.contains("patient-0"), "{error}");
+    }
+}
+
+/// A checkpoint of a program that does not know privacy is read, and one without privacy can be read by it.
+#[test]
+fn privacy_that_is_off_is_not_written() {
+    let text = serde_json::to_string(&config(2)).unwrap();
+    assert!(!text.contains("privacy"));
+    assert_eq!(serde_json::from_str::<TrainingConfig>(&text).unwrap(), config(2));
 }

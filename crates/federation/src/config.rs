@@ -169,7 +169,7 @@ pub struct ConfigErrors(pub Vec<ConfigError>);
 impl SessionConfig {
     /// Checks every value. The error names all problems.
     pub fn validate(&self) -> Result<(), ConfigErrors> {
-        let mut checks = Checks(Vec::new());
+        let mut checks = Checks::default();
         let h = &self.hyperparameters;
         checks.within("hyperparameters.rounds", h.rounds, 1..=20, "1 to 20", "choose the number of global rounds");
         checks.within(
@@ -248,13 +248,19 @@ impl SessionConfig {
             "0.05 is recommended, 0 switches the check off",
         );
         checks.within("collapse_round", self.collapse_round, 1..=20, "1 to 20", "3 is recommended");
-        if checks.0.is_empty() { Ok(()) } else { Err(ConfigErrors(checks.0)) }
+        checks.finish()
     }
 }
 
-struct Checks(Vec<ConfigError>);
+/// Collects what is wrong with a configuration.
+#[derive(Default)]
+pub(crate) struct Checks(Vec<ConfigError>);
 
 impl Checks {
+    pub(crate) fn finish(self) -> Result<(), ConfigErrors> {
+        if self.0.is_empty() { Ok(()) } else { Err(ConfigErrors(self.0)) }
+    }
+
     fn check(
         &mut self,
         ok: bool,
@@ -280,7 +286,14 @@ impl Checks {
     }
 
     /// A NaN makes every comparison false, so it is refused with the rest.
-    fn number(&mut self, field: &'static str, found: f64, ok: bool, allowed: &'static str, advice: &'static str) {
+    pub(crate) fn number(
+        &mut self,
+        field: &'static str,
+        found: f64,
+        ok: bool,
+        allowed: &'static str,
+        advice: &'static str,
+    ) {
         self.check(ok, field, found, allowed, advice);
     }
 

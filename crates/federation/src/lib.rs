@@ -33,6 +33,7 @@ mod history;
 mod id;
 mod model;
 mod optimizer;
+mod privacy;
 mod protection;
 pub mod sealing;
 pub mod secagg;
@@ -52,6 +53,10 @@ pub use history::{
 pub use id::{IdError, SessionId, SiteId};
 pub use model::{Evaluation, GlobalModel, Metrics, Schema, Update, UpdateProblem};
 pub use optimizer::{FedAdam, FedAvg, FedAvgM, OptimizerStateError, ServerOptimizer, server_optimizer};
+pub use privacy::{
+    Accountant, DifferentialPrivacy, LEDGER_SCHEMA_VERSION, Ledger, LedgerEntry, LedgerError, SampledGaussian,
+    SampledGaussianError,
+};
 pub use protection::{Protection, SealedBecause};
 pub use session::{FailureReason, Input, Output, Phase, Purpose, Rejection, Session};
 pub use trainer::{LocalTrainer, Progress, TrainerError};

@@ -118,6 +118,7 @@ pub fn training_config(
         ema_decay: 0.999,
         sampling: task.sampling.clone(),
         seed,
+        privacy: None,
     }
 }
 

@@ -4,9 +4,10 @@
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::SeedableRng;
 
 use super::{DetectionMaps, Network};
+use crate::training::normal;
 
 /// One named array.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,13 +111,6 @@ fn set_prior(head_bias: &mut [f32]) {
         head_bias[0] = -PRIOR_LOGIT / 2.0;
         head_bias[1] = PRIOR_LOGIT / 2.0;
     }
-}
-
-/// Standard normal deviate by Box and Muller, with a portable logarithm and cosine.
-fn normal(rng: &mut ChaCha8Rng) -> f64 {
-    let unit = |bits: u64| ((bits >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
-    let (u, v) = (unit(rng.next_u64()), unit(rng.next_u64()));
-    libm::sqrt(-2.0 * libm::log(u)) * libm::cos(std::f64::consts::TAU * v)
 }
 
 impl Network {

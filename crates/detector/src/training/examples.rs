@@ -162,10 +162,6 @@ impl<'a> Sampler<'a> {
     fn place(&self, mined: &[Place], rng: &mut Stream) -> Place {
         let draw = rng.unit();
         let side = self.plan.patch_size as f64;
-        let jitter = |place: Place, reach: f64, rng: &mut Stream| Place {
-            voxel_zyx: place.voxel_zyx.map(|c| c + rng.between(-reach, reach)),
-            ..place
-        };
         match self.nodules.last() {
             Some(&(total, _)) if draw < self.sampling.nodule_share => {
                 let pick = rng.unit() * total;
@@ -177,22 +173,42 @@ impl<'a> Sampler<'a> {
             }
             _ => {
                 let scan = rng.below(self.scans.len());
-                let points = self.scans[scan].lung_points();
-                let voxel_zyx = match points.len() {
-                    0 => self.scans[scan].geometry().shape_zyx.map(|n| rng.between(0.0, n as f64)),
-                    n => points[rng.below(n)].map(f64::from),
-                };
-                Place { scan, voxel_zyx }
+                self.place_in_lungs(scan, rng)
             }
         }
+    }
+
+    fn place_in_lungs(&self, scan: usize, rng: &mut Stream) -> Place {
+        let points = self.scans[scan].lung_points();
+        let voxel_zyx = match points.len() {
+            0 => self.scans[scan].geometry().shape_zyx.map(|n| rng.between(0.0, n as f64)),
+            n => points[rng.below(n)].map(f64::from),
+        };
+        Place { scan, voxel_zyx }
     }
 
     /// Example number `example` of step `step`.
     pub(crate) fn example(&self, seed: u64, step: u64, example: u64, mined: &[Place]) -> Result<Example, PrepareError> {
         let mut rng = Stream::new(seed, step, example);
-        let rng = &mut rng;
+        let place = self.place(mined, &mut rng);
+        self.example_at(place, &mut rng)
+    }
+
+    /// An example of this scan that no other scan has any influence on: neither the frequency of its nodules' sizes among
+    /// all, nor false positives that were mined, and forgotten, by a limit for all.
+    pub(crate) fn example_of(&self, scan: usize, rng: &mut Stream) -> Result<Example, PrepareError> {
+        let nodules = &self.scans[scan].nodules;
+        let place = if !nodules.is_empty() && rng.chance(self.sampling.nodule_share) {
+            let voxel_zyx = nodules[rng.below(nodules.len())].center_zyx;
+            jitter(Place { scan, voxel_zyx }, self.plan.patch_size as f64 * 0.3, rng)
+        } else {
+            self.place_in_lungs(scan, rng)
+        };
+        self.example_at(place, rng)
+    }
+
+    fn example_at(&self, place: Place, rng: &mut Stream) -> Result<Example, PrepareError> {
         let side = self.plan.patch_size;
-        let place = self.place(mined, rng);
         let transform = Transform::random(place.voxel_zyx, side, self.sampling, rng);
         let scan = &self.scans[place.scan];
         let mut patch = resampled(scan, &transform, side)?;
@@ -224,6 +240,10 @@ impl<'a> Sampler<'a> {
             *value = v;
         }
     }
+}
+
+fn jitter(place: Place, reach: f64, rng: &mut Stream) -> Place {
+    Place { voxel_zyx: place.voxel_zyx.map(|c| c + rng.between(-reach, reach)), ..place }
 }
 
 /// The patch around a voxel as it is, neither moved nor varied.

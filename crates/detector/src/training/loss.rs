@@ -42,6 +42,26 @@ pub struct LossTerms {
     pub positive_probability: f64,
 }
 
+impl LossTerms {
+    /// The mean of several losses; the probability weighs as the centres do.
+    pub(crate) fn mean(losses: &[Self]) -> Self {
+        let mut mean = Self::default();
+        let share = 1.0 / losses.len().max(1) as f64;
+        let mut probability = 0.0;
+        for loss in losses {
+            mean.total += share * loss.total;
+            mean.centre += share * loss.centre;
+            mean.offset += share * loss.offset;
+            mean.diameter += share * loss.diameter;
+            mean.segmentation += share * loss.segmentation;
+            probability += loss.positive_probability * loss.positives as f64;
+            mean.positives += loss.positives;
+        }
+        mean.positive_probability = probability / mean.positives.max(1) as f64;
+        mean
+    }
+}
+
 /// Loss of `maps` and its gradient.
 ///
 /// Centre: the penalty-reduced focal loss of CenterNet (Zhou et al. 2019, eq. 1, α = 2, β = 4), divided by the number of

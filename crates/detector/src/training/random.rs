@@ -14,6 +14,11 @@ impl Stream {
         Self(rng)
     }
 
+    /// A stream that nobody knows who does not know the key.
+    pub(crate) fn from_key(key: [u8; 32]) -> Self {
+        Self(ChaCha8Rng::from_seed(key))
+    }
+
     /// Uniform in `[0, 1)`.
     pub(crate) fn unit(&mut self) -> f64 {
         (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64
@@ -42,4 +47,11 @@ impl Stream {
         // Mean 2 · 65535; variance 4 · 65536² / 12.
         (sum as f32 - 131_070.0) * (1.0 / 37_837.2)
     }
+}
+
+/// Standard normal deviate by Box and Muller, with a portable logarithm and cosine.
+pub(crate) fn normal(rng: &mut impl Rng) -> f64 {
+    let unit = |bits: u64| ((bits >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
+    let (u, v) = (unit(rng.next_u64()), unit(rng.next_u64()));
+    libm::sqrt(-2.0 * libm::log(u)) * libm::cos(std::f64::consts::TAU * v)
 }

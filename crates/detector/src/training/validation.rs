@@ -51,23 +51,13 @@ impl<'a> Validator<'a> {
             .map(|n| n.center_zyx)
             .chain(lungs.map(|p| p.map(f64::from)))
             .collect();
-        let mut mean = LossTerms::default();
         let side = self.plan.patch_size;
-        let share = 1.0 / places.len().max(1) as f64;
-        let mut probability = 0.0;
+        let mut losses = Vec::with_capacity(places.len());
         for place in places {
             let example = plain_example(scan, self.plan, place)?;
             let input = Tensor::from_data(TensorData::new(example.input, [1, 1, side, side, side]), self.device);
-            let loss = self.network.loss(&host(self.network.forward(input)), &[example.targets]).0;
-            mean.total += share * loss.total;
-            mean.centre += share * loss.centre;
-            mean.offset += share * loss.offset;
-            mean.diameter += share * loss.diameter;
-            mean.segmentation += share * loss.segmentation;
-            probability += loss.positive_probability * loss.positives as f64;
-            mean.positives += loss.positives;
+            losses.push(self.network.loss(&host(self.network.forward(input)), &[example.targets]).0);
         }
-        mean.positive_probability = probability / mean.positives.max(1) as f64;
-        Ok(mean)
+        Ok(LossTerms::mean(&losses))
     }
 }

@@ -6,6 +6,7 @@ mod aggregation;
 mod config;
 mod learning;
 mod optimizer;
+mod privacy;
 mod session;
 mod simulation;
 mod support;
