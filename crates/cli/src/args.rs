@@ -99,6 +99,14 @@ pub(crate) struct Train {
     pub(crate) protection: Option<Protection>,
     #[arg(long, value_name = "NORM", default_value = "100")]
     pub(crate) max_update_norm: f64,
+    #[arg(long, value_name = "SIGMA")]
+    pub(crate) privacy_noise: Option<f64>,
+    #[arg(long, value_name = "NORM", default_value = "1", requires = "privacy_noise")]
+    pub(crate) privacy_clip: f64,
+    #[arg(long, value_name = "E", default_value = "8", requires = "privacy_noise")]
+    pub(crate) privacy_epsilon: f64,
+    #[arg(long, value_name = "D", default_value = "0.00001", requires = "privacy_noise")]
+    pub(crate) privacy_delta: f64,
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=2_592_000))]
     pub(crate) round_deadline: Option<u32>,
     #[arg(long, value_name = "S", default_value = "0")]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Protection;
+use crate::{DifferentialPrivacy, Protection};
 
 /// How the sites train and how their updates become the next global model. Travels to every site with the task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,10 @@ pub struct Hyperparameters {
     /// Longest Euclidean norm of an update, above 0 and at most 10000. A site scales a longer one down before it leaves, so
     /// that none outweighs the others by its length, which nobody can check once it is masked.
     pub max_update_norm: f64,
+    /// Patient-level differential privacy of every site; off without it. With secure aggregation only: single metrics would
+    /// tell what the noise hides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub differential_privacy: Option<DifferentialPrivacy>,
 }
 
 /// A federated algorithm with its own parameters.
@@ -103,6 +107,7 @@ impl Default for Hyperparameters {
             algorithm: Algorithm::FedAvg,
             seed: 0,
             max_update_norm: 100.0,
+            differential_privacy: None,
         }
     }
 }
@@ -210,6 +215,16 @@ impl SessionConfig {
             "100 is far above what a healthy round moves",
         );
         checks.algorithm(&h.algorithm);
+        if let Some(privacy) = &h.differential_privacy {
+            privacy.check(&mut checks);
+            checks.check(
+                self.protection != Some(Protection::Sealed),
+                "differential_privacy",
+                "on",
+                "with secure aggregation only",
+                "sealed updates come with metrics that are not private: leave protection or privacy out",
+            );
+        }
         checks.within(
             "minimum_sites",
             self.minimum_sites,

@@ -48,4 +48,9 @@ pub trait LocalTrainer {
         global: &GlobalModel,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Option<Evaluation>, TrainerError>;
+
+    /// ε that the site's data have cost after the newest round, where it trains with differential privacy.
+    fn privacy_spent(&self) -> Option<f64> {
+        None
+    }
 }

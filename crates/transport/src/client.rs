@@ -41,6 +41,11 @@ pub enum SiteError {
     /// Sealing.
     #[error(transparent)]
     Sealing(#[from] SealingError),
+    /// Differential privacy without secure aggregation.
+    #[error(
+        "the site trains with differential privacy, and single metrics would tell what its noise hides: secure aggregation is needed"
+    )]
+    Unmasked,
     /// The site has joined no session.
     #[error("the site was not told which session it takes part in")]
     NoSession,
@@ -73,6 +78,8 @@ pub struct Own {
     pub metrics: Metrics,
     /// Euclidean norm of the update before it was limited; 0 for a judgement.
     pub norm: f64,
+    /// ε that the site's data have cost so far, with differential privacy.
+    pub epsilon: Option<f64>,
 }
 
 /// Wraps the trainer of one site.
@@ -137,16 +144,22 @@ impl FederatedClient {
         let mut update = self.guarded(|trainer| trainer.train_round(global, round, hyperparameters, progress))?;
         update.check(&global.schema())?;
         let norm = update.limit_norm(hyperparameters.max_update_norm);
-        let own = Own { num_examples: update.num_examples, metrics: update.metrics, norm };
+        let epsilon = self.trainer.privacy_spent();
+        let own = Own { num_examples: update.num_examples, metrics: update.metrics, norm, epsilon };
+        let private = hyperparameters.differential_privacy.is_some();
         let site = self.site.clone();
         let member = self.membership.as_mut().ok_or(SiteError::NoSession)?;
         if announcement.protection == Protection::Sealed {
+            if private {
+                return Err(SiteError::Unmasked);
+            }
             return Ok((member.seal(site, &Content::Update(update), &announcement)?, own));
         }
         let digest = Digest::of_values(&update.delta);
         member.vault.put(digest, update.delta.iter().map(|value| value.to_bits()))?;
         let mut state = member.state.clone();
-        let totals = Totals::of(update.num_examples, &update.metrics);
+        // Metrics have no noise: with differential privacy not even their sums leave.
+        let totals = if private { Totals::default() } else { Totals::of(update.num_examples, &update.metrics) };
         let num_examples = update.num_examples;
         state.trained = Some(Trained { basis: announcement.basis, update: digest, num_examples, totals });
         state.words = None;
@@ -162,18 +175,25 @@ impl FederatedClient {
         global: &GlobalModel,
         announcement: &SignedAnnouncement,
         round: u32,
+        hyperparameters: &Hyperparameters,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<(Outcome, Option<Own>), SiteError> {
         let announcement = self.checked(global, announcement, round)?;
         let evaluation = self.guarded(|trainer| trainer.evaluate(global, progress))?;
         evaluation.as_ref().map_or(Ok(()), Evaluation::check)?;
-        let own = evaluation.map(|Evaluation { num_examples, metrics }| Own { num_examples, metrics, norm: 0.0 });
+        let own = evaluation.map(|Evaluation { num_examples, metrics }| Own {
+            num_examples,
+            metrics,
+            norm: 0.0,
+            epsilon: None,
+        });
         let site = self.site.clone();
         let member = self.membership.as_mut().ok_or(SiteError::NoSession)?;
         if announcement.protection == Protection::Sealed {
             return Ok((member.seal(site, &Content::Evaluation(evaluation), &announcement)?, own));
         }
-        let totals = evaluation.map(|evaluation| Totals::of(evaluation.num_examples, &evaluation.metrics));
+        let told = evaluation.filter(|_| hyperparameters.differential_privacy.is_none());
+        let totals = told.map(|evaluation| Totals::of(evaluation.num_examples, &evaluation.metrics));
         let mut state = member.state.clone();
         state.evaluated = Some(Evaluated { basis: announcement.basis, totals: totals.unwrap_or_default() });
         member.commit(state)?;

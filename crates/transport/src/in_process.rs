@@ -152,9 +152,10 @@ impl Worker<'_> {
                     || client.train_round(global, announcement, job.round, hyperparameters, &mut progress),
                     Err,
                 )),
-                Task::Evaluation => Content::Evaluated(
-                    interrupted.map_or_else(|| client.evaluate(global, announcement, job.round, &mut progress), Err),
-                ),
+                Task::Evaluation => Content::Evaluated(interrupted.map_or_else(
+                    || client.evaluate(global, announcement, job.round, hyperparameters, &mut progress),
+                    Err,
+                )),
             };
             report(content);
         }
@@ -250,8 +251,8 @@ impl Driver<'_> {
                 self.observer.observe(&Event::SiteProgress { site, round, task, done, total, loss });
                 return Ok(());
             }
-            Content::Trained(Ok((outcome, Own { num_examples, metrics, norm }))) => {
-                let event = Event::SiteTrained { site: site.clone(), round, num_examples, metrics, norm };
+            Content::Trained(Ok((outcome, Own { num_examples, metrics, norm, epsilon }))) => {
+                let event = Event::SiteTrained { site: site.clone(), round, num_examples, metrics, norm, epsilon };
                 match self.input(&site, round, outcome, Task::Training) {
                     Ok(input) => (input, Some(event)),
                     Err(reason) => return self.refused(site, reason),

@@ -101,6 +101,8 @@ pub enum Event {
         metrics: Metrics,
         /// Euclidean norm of the update before it was limited.
         norm: f64,
+        /// ε that the site's data have cost so far, with differential privacy.
+        epsilon: Option<f64>,
     },
     /// A site waits for the secure sum; its update is still its own.
     SiteAwaitsSum {

@@ -13,6 +13,7 @@ use federation::{
 };
 use zeroize::Zeroizing;
 
+use crate::client::SiteError;
 use crate::disk::{Disk, FileSystem};
 use crate::keys::KeyError;
 use crate::store::{SessionStore, Snapshot, StoreError};
@@ -79,7 +80,7 @@ pub enum ServerError {
         /// Who.
         site: SiteId,
         /// Why.
-        source: BoxError,
+        source: Box<SiteError>,
     },
     /// Keys or roster.
     #[error(transparent)]

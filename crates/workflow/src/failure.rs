@@ -11,7 +11,7 @@ use imaging::luna16::{DatasetError, TableError};
 use imaging::metaimage::{MetaImageError, Problem};
 use phantom::PhantomError;
 use scoring::ScoringError;
-use transport::{ServerError, StoreError};
+use transport::{KeyError, ServerError, SiteError as TransportError, StoreError, VaultError};
 use weights::FileError;
 
 use crate::catalog::Message;
@@ -124,7 +124,10 @@ fn evaluate(error: &EvaluateError) -> Failure {
 fn train(error: &TrainError) -> Failure {
     match error {
         TrainError::Server(error) => server(error),
-        TrainError::Architecture(_) | TrainError::NoSites | TrainError::FewerThanMinimum { .. } => {
+        TrainError::Architecture(_)
+        | TrainError::NoSites
+        | TrainError::PrivacyUnmasked { .. }
+        | TrainError::FewerThanMinimum { .. } => {
             Failure::new(FailureKind::Usage, Message::AdviceUsage { command: &"fednodule train" })
         }
         TrainError::Initial(error) => model(error),
@@ -173,7 +176,15 @@ fn server(error: &ServerError) -> Failure {
         ServerError::Config(_) | ServerError::DuplicateSite(_) => {
             Failure::new(FailureKind::Usage, Message::AdviceUsage { command: &"fednodule train" })
         }
-        ServerError::Store(StoreError::Io { source, .. }) => writing(source),
+        ServerError::Store(StoreError::Io { source, .. }) | ServerError::Key(KeyError::Io { source, .. }) => {
+            writing(source)
+        }
+        ServerError::Site { source, .. } => match source.as_ref() {
+            TransportError::Vault(VaultError::Io { source, .. } | VaultError::Key(KeyError::Io { source, .. })) => {
+                writing(source)
+            }
+            _ => Failure::new(FailureKind::Run, Message::AdviceRun),
+        },
         ServerError::Store(
             StoreError::SessionExists { .. } | StoreError::NoSession { .. } | StoreError::InUse { .. },
         ) => Failure::new(FailureKind::Usage, Message::AdviceSession),

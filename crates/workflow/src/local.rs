@@ -1,15 +1,20 @@
 //! The detector as a site's trainer in a federated session.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use detector::training::{CheckpointError, Proximal, Sampling, Trainer, TrainingConfig, TrainingState, Validator};
+use atomic_write_file::AtomicWriteFile;
+use detector::training::{
+    CheckpointError, NoiseSecret, PatientPrivacy, Proximal, Sampling, Trainer, TrainingConfig, TrainingState,
+    Validator, sampling_probability,
+};
 use detector::{Architecture, Device, Plan, PreparedScan};
 use federation::{
-    Digest, Evaluation, GlobalModel, Hyperparameters, LocalTrainer, Metrics, Progress, TrainerError, Update,
+    DifferentialPrivacy, Digest, Evaluation, GlobalModel, Hyperparameters, Ledger, LedgerEntry, LocalTrainer, Metrics,
+    Progress, SampledGaussian, SessionId, TrainerError, Update,
 };
 
 /// Scans of a site from which the share below is kept for judging global models.
@@ -25,16 +30,98 @@ pub struct DetectorTrainer {
     /// Keeps the sites' random numbers apart.
     stream: u64,
     memory: Memory,
+    /// ε after the newest round.
+    spent: Option<f64>,
 }
 
 /// What a site keeps for itself from one round to the next: its optimiser's moments and the false positives it has
 /// found. An AdamW that starts anew in every round takes its first steps at the full rate whatever the gradient's size,
 /// and the sites drift apart. One file per round: a round that is done again after a crash finds the same start.
 struct Memory {
+    session: SessionId,
+    /// The site's, for all sessions.
+    site: PathBuf,
     folder: PathBuf,
 }
 
+/// Leave to train a round with differential privacy.
+struct Release {
+    secret: NoiseSecret,
+    /// With this round in it.
+    ledger: Ledger,
+    /// What the site's data will have cost.
+    epsilon: f64,
+}
+
 impl Memory {
+    /// What the site has spent on its data in all sessions.
+    fn ledger_path(&self) -> PathBuf {
+        self.site.join("privacy_ledger.json")
+    }
+
+    /// Looks whether the round fits the budget, and takes out the session's secret, which is made at the first time.
+    fn authorise(
+        &self,
+        privacy: &DifferentialPrivacy,
+        h: &Hyperparameters,
+        round: u32,
+        scans: usize,
+    ) -> Result<Release, TrainerError> {
+        let mut ledger = match fs::read(self.ledger_path()) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(failed)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ledger::default(),
+            Err(error) => return Err(failed(error)),
+        };
+        let probability = sampling_probability(h.batch_size as usize, scans);
+        let mechanism =
+            SampledGaussian::new(probability, privacy.noise_multiplier, steps_per_round(h)).map_err(failed)?;
+        let entry = LedgerEntry { session_id: self.session.clone(), round, mechanism };
+        let epsilon = ledger.authorise(&entry, privacy).map_err(failed)?;
+        ledger.record(entry).map_err(failed)?;
+        Ok(Release { secret: self.secret()?, ledger, epsilon })
+    }
+
+    /// Of this session: whoever has it can take the noise away.
+    fn secret(&self) -> Result<NoiseSecret, TrainerError> {
+        let path = self.folder.join("noise.key");
+        match fs::read(&path) {
+            Ok(bytes) => match <[u8; 32]>::try_from(bytes.as_slice()) {
+                Ok(secret) => Ok(NoiseSecret::new(secret)),
+                Err(_) => Err(failed(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "noise.key is damaged: start another session",
+                ))),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let mut secret = [0; 32];
+                getrandom::fill(&mut secret).map_err(|error| failed(io::Error::other(error.to_string())))?;
+                fs::create_dir_all(&self.folder).map_err(failed)?;
+                self.replace(&path, &secret)?;
+                Ok(NoiseSecret::new(secret))
+            }
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Durable when this returns, hence before the round's update leaves the site.
+    fn record(&self, ledger: &Ledger) -> Result<(), TrainerError> {
+        let text = serde_json::to_vec_pretty(ledger).map_err(failed)?;
+        self.replace(&self.ledger_path(), &text)
+    }
+
+    /// Replaces a file that nobody but its owner may read.
+    fn replace(&self, path: &Path, content: &[u8]) -> Result<(), TrainerError> {
+        let mut options = AtomicWriteFile::options();
+        #[cfg(unix)]
+        {
+            use atomic_write_file::unix::OpenOptionsExt;
+            use std::os::unix::fs::OpenOptionsExt as _;
+            options.mode(0o600).preserve_mode(false);
+        }
+        let mut file = options.open(path).map_err(failed)?;
+        file.write_all(content).and_then(|()| file.commit()).map_err(failed)
+    }
+
     fn path(&self, round: u32) -> PathBuf {
         self.folder.join(format!("round_{round:03}.safetensors"))
     }
@@ -144,11 +231,12 @@ pub fn split(scans: Vec<PreparedScan>) -> (Vec<PreparedScan>, Vec<PreparedScan>)
 }
 
 impl DetectorTrainer {
-    /// A trainer on `scans`, [`split`]. `memory` is the site's own folder for this session: what is in it never leaves the
-    /// site.
-    pub fn new(task: Arc<Task>, scans: Vec<PreparedScan>, stream: u64, memory: PathBuf) -> Self {
+    /// A trainer on `scans`, [`split`]. `own` is the site's own folder: what is in it never leaves the site. `session` has a
+    /// folder of its name there.
+    pub fn new(task: Arc<Task>, scans: Vec<PreparedScan>, stream: u64, own: PathBuf, session: SessionId) -> Self {
         let (training, validation) = split(scans);
-        Self { task, training, validation, stream, memory: Memory { folder: memory } }
+        let memory = Memory { folder: own.join(session.as_str()), site: own, session };
+        Self { task, training, validation, stream, memory, spent: None }
     }
 }
 
@@ -162,14 +250,26 @@ impl LocalTrainer for DetectorTrainer {
     ) -> Result<Update, TrainerError> {
         let steps = steps_per_round(h);
         let total = steps * u64::from(h.rounds);
-        let config = training_config(&self.task, h, h.batch_size as usize, h.seed ^ self.stream, total);
+        let mut config = training_config(&self.task, h, h.batch_size as usize, h.seed ^ self.stream, total);
+        let release =
+            h.differential_privacy.map(|privacy| self.memory.authorise(&privacy, h, round, self.training.len()));
+        let release = release.transpose()?;
+        config.privacy = h
+            .differential_privacy
+            .map(|privacy| PatientPrivacy { noise_multiplier: privacy.noise_multiplier, clip_norm: privacy.clip_norm });
         let mut state = TrainingState::from_parameters(global.parameters.clone(), config.adamw);
         if let Some(before) = self.memory.before(round).map_err(failed)? {
             (state.optimizer, state.mined) = (before.optimizer, before.mined);
         }
         // The learning rate and the random numbers follow the whole session, not the round.
         state.step = steps * u64::from(round - 1);
-        let mut trainer = Trainer::new(&config, &self.training, &self.task.device, state).map_err(failed)?;
+        let trainer = match &release {
+            None => Trainer::new(&config, &self.training, &self.task.device, state),
+            Some(release) => {
+                Trainer::private(&config, &self.training, &self.task.device, state, release.secret.clone())
+            }
+        };
+        let mut trainer = trainer.map_err(failed)?;
         let proximal = Some(h.algorithm.proximal_mu()).filter(|mu| *mu > 0.0);
         let proximal = proximal.map(|mu| Proximal { mu, anchor: &global.parameters });
         let mut mean = Mean::default();
@@ -183,6 +283,10 @@ impl LocalTrainer for DetectorTrainer {
         }
         let trained = trainer.into_state();
         self.memory.keep(round, h.rounds, &trained, &config)?;
+        if let Some(Release { ledger, epsilon, .. }) = release {
+            self.memory.record(&ledger)?;
+            self.spent = Some(epsilon);
+        }
         Ok(Update {
             delta: trained.parameters.iter().zip(&global.parameters).map(|(new, old)| new - old).collect(),
             num_examples: u32::try_from(self.training.len()).unwrap_or(u32::MAX),
@@ -212,6 +316,10 @@ impl LocalTrainer for DetectorTrainer {
         }
         Ok(Some(Evaluation { num_examples: self.validation.len() as u32, metrics: mean.metrics() }))
     }
+
+    fn privacy_spent(&self) -> Option<f64> {
+        self.spent
+    }
 }
 
 fn failed(error: impl std::error::Error + Send + Sync + 'static) -> TrainerError {
@@ -228,7 +336,11 @@ struct Mean {
 }
 
 impl Mean {
+    /// A step that drew no patient has no loss.
     fn add(&mut self, loss: &detector::training::LossTerms) {
+        if !loss.total.is_finite() {
+            return;
+        }
         self.losses += loss.total;
         self.count += 1;
         self.probability += loss.positive_probability * loss.positives as f64;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use atomic_write_file::AtomicWriteFile;
 use detector::training::Sampling;
 use detector::{Architecture, ArchitectureError, Device, Model, ModelError, ParameterSchema, Plan, Provenance};
+use federation::secagg::LEAST_SITES;
 use federation::{Algorithm, Digest, GlobalModel, Phase, SessionConfig, SessionId, SessionRecord, SiteId, SiteStatus};
 use transport::{Event, FederatedClient, FederatedServer, ModelFormat, ServerError, Stop, in_process};
 
@@ -123,6 +124,15 @@ pub enum TrainError {
         /// The session's minimum.
         minimum: u32,
     },
+    /// Differential privacy without secure aggregation.
+    #[error(
+        "{given} site(s) were named; differential privacy goes with secure aggregation only, which needs {LEAST_SITES}: name \
+         more with --site, or leave --privacy-noise out"
+    )]
+    PrivacyUnmasked {
+        /// That were named.
+        given: usize,
+    },
     /// No hospital.
     #[error("no site was named: give --site NAME=DIR at least once")]
     NoSites,
@@ -180,6 +190,9 @@ pub fn train(
     }
     if given < minimum as usize {
         return Err(TrainError::FewerThanMinimum { given, minimum });
+    }
+    if request.config.hyperparameters.differential_privacy.is_some() && given < LEAST_SITES {
+        return Err(TrainError::PrivacyUnmasked { given });
     }
     let algorithm = request.config.hyperparameters.algorithm;
     let own_rule = matches!(algorithm, Algorithm::FedAvgM { .. } | Algorithm::FedAdam { .. });
@@ -298,7 +311,8 @@ fn clients(
         match Site::load(request, &task.plan, &work, &mut progress) {
             Ok(site) => {
                 observer(TrainEvent::SiteReady(&site));
-                let trainer = DetectorTrainer::new(task.clone(), site.scans, stream(i), memory(out, &site.id, session));
+                let trainer =
+                    DetectorTrainer::new(task.clone(), site.scans, stream(i), own(out, &site.id), session.clone());
                 clients.push(FederatedClient::new(site.id, Box::new(trainer)));
             }
             Err(problem) => {
@@ -317,9 +331,14 @@ fn clients(
     }
 }
 
-/// Where a site keeps what is its own in a session.
+/// Where a site keeps what is its own.
+fn own(out: &Path, site: &SiteId) -> PathBuf {
+    out.join("work").join(site.as_str())
+}
+
+/// Where it does so in a session.
 fn memory(out: &Path, site: &SiteId, session: &SessionId) -> PathBuf {
-    out.join("work").join(site.as_str()).join(session.as_str())
+    own(out, site).join(session.as_str())
 }
 
 /// Spreads the sites' indices over the seeds (Weyl sequence of the golden ratio).

@@ -122,7 +122,7 @@ fn a_round_that_is_done_again_gives_the_same_update() {
     let site = &training.sites[0];
     let trainer = |memory: &str| {
         let site = Site::load(site, &task.plan, &folder.path().join("work"), &mut |_, _| ()).unwrap();
-        DetectorTrainer::new(task.clone(), site.scans, 1, folder.path().join(memory))
+        DetectorTrainer::new(task.clone(), site.scans, 1, folder.path().join(memory), training.session.clone())
     };
     let train = |trainer: &mut DetectorTrainer, round| {
         trainer.train_round(&global(round - 1), round, &h, &mut |_| ControlFlow::Continue(())).unwrap().delta

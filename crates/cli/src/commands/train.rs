@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::anyhow;
 use detector::training::Sampling;
 use detector::{Architecture, ChosenDevice, Plan};
-use federation::{Hyperparameters, Purpose, SealedBecause, SessionConfig, SessionId};
+use federation::{DifferentialPrivacy, Hyperparameters, Purpose, SealedBecause, SessionConfig, SessionId};
 use indicatif::ProgressBar;
 use serde_json::json;
 use transport::Event;
@@ -51,6 +51,12 @@ fn request(args: &args::Train, device: ChosenDevice) -> anyhow::Result<TrainRequ
         algorithm: args.algorithm,
         seed: args.seed,
         max_update_norm: args.max_update_norm,
+        differential_privacy: args.privacy_noise.map(|noise_multiplier| DifferentialPrivacy {
+            noise_multiplier,
+            clip_norm: args.privacy_clip,
+            epsilon: args.privacy_epsilon,
+            delta: args.privacy_delta,
+        }),
     };
     let mut plan = Plan::with_patch(args.patch_size as usize);
     plan.lungs.volume_ml = f64::from(args.min_lung_ml)..=*plan.lungs.volume_ml.end();
@@ -139,7 +145,10 @@ fn show_session(event: &Event, progress: &dyn Fn(String, u64, u64), line: &dyn F
             let message = Message::SiteTraining { site: &site.as_str(), round, loss: &number(*loss) };
             progress(console.text(message), *done, *total);
         }
-        Event::SiteTrained { site, metrics, .. } => {
+        Event::SiteTrained { site, metrics, epsilon, .. } => {
+            if let Some(epsilon) = epsilon {
+                line(Message::PrivacySpent { site: &site.as_str(), epsilon: &format!("{epsilon:.3}") });
+            }
             line(Message::SiteTrained { site: &site.as_str(), loss: &format!("{:.4}", metrics.loss) });
         }
         Event::SiteExcluded { site, reason, .. }

@@ -98,6 +98,9 @@ pub(crate) enum Event {
         round: u32,
         num_examples: u32,
         metrics: Metrics,
+        /// With differential privacy, what the site's data have cost so far.
+        #[serde(default)]
+        epsilon: Option<f64>,
     },
     SiteEvaluated {
         site: SiteId,

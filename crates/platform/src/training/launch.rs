@@ -1,6 +1,7 @@
 //! What an administrator enters to start a training, checked as a whole: all problems are told at once.
 
-use federation::{Algorithm, SessionConfig};
+use federation::secagg::LEAST_SITES;
+use federation::{Algorithm, DifferentialPrivacy, SessionConfig};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Number, Value};
@@ -57,6 +58,18 @@ pub(crate) struct Entered {
     /// Which places of the scans are trained on: `brief` is for runs of minutes.
     #[schemars(with = "Option<String>", extend("enum" = names(&SAMPLINGS)))]
     sampling: Value,
+    /// Patient-level differential privacy: standard deviation of the noise in units of the clip; off where it is left out.
+    #[schemars(with = "Option<f64>", extend("minimum" = 0.1, "maximum" = 100))]
+    privacy_noise: Value,
+    /// The longest gradient of a patient in a step; 1 by default.
+    #[schemars(with = "Option<f64>", extend("exclusiveMinimum" = 0, "maximum" = 1000))]
+    privacy_clip: Value,
+    /// The largest ε that an institution's data may cost over all sessions; 8 by default.
+    #[schemars(with = "Option<f64>", extend("exclusiveMinimum" = 0, "maximum" = 100))]
+    privacy_epsilon: Value,
+    /// The δ that goes with it; 0.00001 by default.
+    #[schemars(with = "Option<f64>", extend("exclusiveMinimum" = 0, "maximum" = 0.01))]
+    privacy_delta: Value,
     /// The version to start from; a network without training where none is named.
     #[schemars(with = "Option<i64>")]
     initial_model: Value,
@@ -87,6 +100,10 @@ fn field(name: &str) -> (&'static str, Message) {
         "hyperparameters.learning_rate" => ("learning_rate", Message::TrainingRate),
         "hyperparameters.batch_size" => ("batch_size", Message::TrainingBatch),
         "hyperparameters.patch_size" => ("patch_size", Message::TrainingPatchSize),
+        "differential_privacy.noise_multiplier" => ("privacy_noise", Message::TrainingPrivacyNoise),
+        "differential_privacy.clip_norm" => ("privacy_clip", Message::TrainingPrivacyClip),
+        "differential_privacy.epsilon" => ("privacy_epsilon", Message::TrainingPrivacyEpsilon),
+        "differential_privacy.delta" => ("privacy_delta", Message::TrainingPrivacyDelta),
         "minimum_sites" => ("minimum_sites", Message::TrainingMinimumSites),
         "round_deadline_s" => ("round_deadline_s", Message::TrainingDeadline),
         // The parameters of algorithms and the check for collapse have their defaults here.
@@ -126,6 +143,25 @@ impl Entered {
             Given::Nothing => {}
             Given::Number(number) => h.learning_rate = number.as_f64().unwrap_or(f64::NAN),
             Given::Other => wrong("hyperparameters.learning_rate"),
+        }
+        let mut privacy = DifferentialPrivacy { noise_multiplier: 1.0, clip_norm: 1.0, epsilon: 8.0, delta: 1e-5 };
+        for (value, place, name) in [
+            (&self.privacy_noise, &mut privacy.noise_multiplier, "differential_privacy.noise_multiplier"),
+            (&self.privacy_clip, &mut privacy.clip_norm, "differential_privacy.clip_norm"),
+            (&self.privacy_epsilon, &mut privacy.epsilon, "differential_privacy.epsilon"),
+            (&self.privacy_delta, &mut privacy.delta, "differential_privacy.delta"),
+        ] {
+            match number(value) {
+                Given::Nothing => {}
+                Given::Number(number) => *place = number.as_f64().unwrap_or(f64::NAN),
+                Given::Other => wrong(name),
+            }
+        }
+        // Without noise it is off; the rest is checked all the same, so that nothing that is entered is passed over.
+        if matches!(number(&self.privacy_noise), Given::Number(_)) {
+            h.differential_privacy = Some(privacy);
+        } else if let Err(errors) = privacy.validate() {
+            errors.0.iter().for_each(|error| wrong(error.field));
         }
         let mut deadline = 0;
         if !whole(&self.round_deadline_s, &mut deadline) {
@@ -188,6 +224,8 @@ impl Entered {
                 minimum: config.minimum_sites.to_string(),
             };
             invalid.push(Invalid { field: "participants", message });
+        } else if config.hyperparameters.differential_privacy.is_some() && participants.len() < LEAST_SITES {
+            invalid.push(Invalid { field: "participants", message: Message::TrainingPrivacyFew });
         }
         if !invalid.is_empty() {
             // A value of the wrong kind leaves the default, which is fine, so nothing is told twice.
@@ -284,6 +322,7 @@ mod tests {
     fn all_problems_are_told_at_once_and_each_once() {
         let everything = json!({
             "rounds": 21, "local_epochs": 0, "patches_per_epoch": 0, "learning_rate": 2, "batch_size": 1e30, "patch_size": 63,
+            "privacy_noise": 0, "privacy_clip": -1, "privacy_epsilon": "much", "privacy_delta": 1,
             "algorithm": "FedMagic", "network": "huge", "seed": -1, "minimum_sites": 1001, "round_deadline_s": 0,
             "initial_model": "1", "participants": [], "note": "a".repeat(MAX_TEXT + 1),
         });
@@ -296,6 +335,10 @@ mod tests {
             "learning_rate",
             "batch_size",
             "patch_size",
+            "privacy_noise",
+            "privacy_clip",
+            "privacy_epsilon",
+            "privacy_delta",
             "algorithm",
             "network",
             "seed",
@@ -308,6 +351,12 @@ mod tests {
         expected.sort_unstable();
         assert_eq!(fields, expected);
         assert_eq!(check(json!({ "participants": ["a"] })).unwrap_err(), ["participants"]);
+        let privately = json!({ "participants": ["a", "b"], "privacy_noise": 1 });
+        assert_eq!(check(privately).unwrap_err(), ["participants"], "it needs secure aggregation");
+        let privately =
+            check(json!({ "participants": ["a", "b", "c"], "privacy_noise": 1.5, "privacy_epsilon": 3 })).unwrap();
+        let expected = DifferentialPrivacy { noise_multiplier: 1.5, clip_norm: 1.0, epsilon: 3.0, delta: 1e-5 };
+        assert_eq!(privately.config.hyperparameters.differential_privacy, Some(expected));
         assert_eq!(
             check(json!({ "participants": ["a"], "minimum_sites": 1, "rounds": "ten" })).unwrap_err(),
             ["rounds"]
@@ -334,8 +383,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_that_is_entered_makes_it_panic_and_what_passes_is_valid(values in proptest::collection::vec(value(), 13)) {
+        fn nothing_that_is_entered_makes_it_panic_and_what_passes_is_valid(values in proptest::collection::vec(value(), 17)) {
             let names = [
+                "privacy_noise", "privacy_clip", "privacy_epsilon", "privacy_delta",
                 "rounds", "local_epochs", "patches_per_epoch", "learning_rate", "batch_size", "patch_size", "algorithm", "network",
                 "seed", "minimum_sites", "round_deadline_s", "initial_model", "note",
             ];

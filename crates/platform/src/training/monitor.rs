@@ -180,6 +180,8 @@ pub(crate) struct SiteRound {
     pub(crate) sent_bytes: u64,
     /// Of its masked update.
     pub(crate) masked_sha256: Option<String>,
+    /// With differential privacy, what its data have cost up to this round.
+    pub(crate) epsilon: Option<f64>,
 }
 
 impl SiteRound {
@@ -324,7 +326,7 @@ impl Monitor {
                 site.loss = loss.or(site.loss);
                 None
             }
-            Event::SiteTrained { site, round, num_examples, metrics } => {
+            Event::SiteTrained { site, round, num_examples, metrics, epsilon } => {
                 self.site(site.as_str()).rest(Doing::Reported);
                 self.site(site.as_str()).loss = Some(metrics.loss);
                 let Metrics { loss, foreground_probability } = metrics;
@@ -337,6 +339,7 @@ impl Monitor {
                     training_loss: Some(loss),
                     foreground_probability,
                     sent_bytes,
+                    epsilon,
                     ..SiteRound::default()
                 };
                 let loss = Some(loss).filter(|_| !private);
@@ -444,6 +447,7 @@ impl Monitor {
                 },
                 evaluation_loss: site.evaluation.map(|evaluation| evaluation.metrics.loss).or(heard.evaluation_loss),
                 sent_bytes: heard.sent_bytes,
+                epsilon: heard.epsilon,
                 masked_sha256: site.masked.map(|masked| masked.sha256.to_string()).or(heard.masked_sha256),
                 share: update
                     .and_then(|update| update.weight)

@@ -132,6 +132,12 @@ impl Inner {
         add("--min-lung-ml", training.preparation.min_lung_ml.to_string().into());
         add("--sampling", training.preparation.sampling.clone().into());
         add("--min-sites", training.config.minimum_sites.to_string().into());
+        if let Some(privacy) = &h.differential_privacy {
+            add("--privacy-noise", privacy.noise_multiplier.to_string().into());
+            add("--privacy-clip", privacy.clip_norm.to_string().into());
+            add("--privacy-epsilon", privacy.epsilon.to_string().into());
+            add("--privacy-delta", privacy.delta.to_string().into());
+        }
         if let Some(seconds) = training.config.round_deadline_s {
             add("--round-deadline", seconds.to_string().into());
         }

@@ -5,7 +5,7 @@ import { go, text } from "./dom.js";
 import { mark, showProblem } from "./forms.js";
 import { duration } from "./make.js";
 
-const NUMBERS = ["rounds", "local_epochs", "patches_per_epoch", "learning_rate", "batch_size", "patch_size", "seed", "minimum_sites", "min_lung_ml"];
+const NUMBERS = ["rounds", "local_epochs", "patches_per_epoch", "learning_rate", "batch_size", "patch_size", "seed", "minimum_sites", "min_lung_ml", "privacy_clip", "privacy_epsilon", "privacy_delta"];
 
 // From so many sites on a sum hides its parts.
 const LEAST_SITES = 3;
@@ -55,6 +55,7 @@ export function wireLaunch() {
     const body = Object.fromEntries(NUMBERS.map((name) => [name, number(name)]));
     const minutes = number("deadline_minutes");
     body.round_deadline_s = minutes === "" ? null : Math.round(minutes * 60);
+    body.privacy_noise = value("privacy_noise") === "" ? null : number("privacy_noise");
     body.initial_model = value("initial_model") === "" ? null : Number(value("initial_model"));
     Object.assign(body, { algorithm: value("algorithm"), network: value("network"), sampling: value("sampling"), note: value("note"), participants: participants() });
     const button = form.querySelector("button[type=submit]");
@@ -68,6 +69,8 @@ export function wireLaunch() {
       place.textContent = [place.textContent, message].filter(Boolean).join(" ");
       const input = document.getElementById(field === "round_deadline_s" ? "deadline_minutes" : field);
       input?.setAttribute("aria-invalid", "true");
+      const folded = input?.closest("details");
+      if (folded) folded.open = true;
     }
     if (!errors.length) return showProblem(form, answer.body);
     showProblem(form, { title: answer.body.title, detail: answer.body.detail });

@@ -150,6 +150,7 @@ export function wireTraining() {
     roster.querySelector("code").textContent = how?.roster_fingerprint ?? "";
     const names = (sites) => sites.map((site) => (site ? institution(site) : "")).filter(Boolean);
     const hidden = (sum) => (sum ? text("protection.in_sum", { sites: sum.survivors.length || "—", of: sum.participants.length, threshold: sum.threshold }) : "—");
+    const isPrivate = Boolean(view.config.hyperparameters.differential_privacy);
     const rows = rounds.flatMap((record) =>
       participants.filter(({ site }) => record.sites[site]?.sent_bytes).map(({ site }) => {
         const { sent_bytes: sent, masked_sha256: sha } = record.sites[site];
@@ -157,10 +158,10 @@ export function wireTraining() {
         return el("tr", {},
           el("td", { class: "number" }, String(record.round)), el("th", { scope: "row" }, institution(site)), el("td", { class: "number" }, bytes(sent)),
           el("td", {}, sha ? el("code", { title: sha }, sha.slice(0, 16) + "…") : text(how?.protection === "sealed" ? "protection.encrypted" : "protection.not_sent")),
-          el("td", {}, inside), el("td", {}, hidden(record.sum)));
+          el("td", {}, inside), el("td", {}, hidden(record.sum)), isPrivate && el("td", { class: "number" }, number(record.sites[site].epsilon, 3)));
       }),
     );
-    const heads = ["round", "who", "bytes", "masked", "inside", "hidden"];
+    const heads = ["round", "who", "bytes", "masked", "inside", "hidden", ...(isPrivate ? ["epsilon"] : [])];
     table.replaceChildren(el("thead", {}, el("tr", {}, heads.map((head) => el("th", { scope: "col" }, text("protection.head." + head))))), el("tbody", {}, rows));
     table.hidden = !rows.length;
     find("[data-no-sums]").hidden = rows.length > 0;
@@ -184,7 +185,8 @@ export function wireTraining() {
       after: detail.after ? text("after." + detail.after) : "", text: detail.text ?? "",
       fallback: detail.fallback ?? "", message: [detail.message, detail.advice].filter(Boolean).join(" "),
     };
-    const words = text("timeline." + kind, values).replace(/[：:（(]\s*[）)]?\s*$/, "");
+    const quiet = ["site_trained", "site_evaluated"].includes(kind) && (detail.loss ?? null) === null ? ".quiet" : "";
+    const words = text("timeline." + kind + quiet, values).replace(/[：:（(]\s*[）)]?\s*$/, "");
     return words;
   }
 

@@ -119,6 +119,18 @@ const HELP: &[(&str, &str, &str)] = &[
         "Longest Euclidean norm of a site's update; a longer one is scaled down before it leaves",
     ),
     (
+        "train.privacy_noise",
+        "启用患者级差分隐私：噪声倍数 σ；不给则不启用",
+        "Switches patient-level differential privacy on: its noise multiplier σ; off without it",
+    ),
+    ("train.privacy_clip", "每位患者每步梯度的最大范数", "Longest gradient of a patient in a step"),
+    (
+        "train.privacy_epsilon",
+        "各中心数据在所有任务中最多可用的 ε；用完即停",
+        "Largest ε that a site's data may cost over all sessions; training stops there",
+    ),
+    ("train.privacy_delta", "与 ε 相配的 δ", "The δ that goes with it"),
+    (
         "train.round_deadline",
         "每轮训练（及评估）的时限（秒）；不给则等待所有中心",
         "Seconds for the sites to train in a round, and again to evaluate; without it a round waits for all",

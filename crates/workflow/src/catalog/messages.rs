@@ -140,6 +140,7 @@ messages! {
         / "Secure aggregation is off: updates are encrypted to the coordinator and signed, and it reads every single one ({reason})";
     SealedFewSites: "少于三个中心，总和无法掩盖单个更新" / "with fewer than three sites a sum does not hide its parts";
     SealedChosen: "建立任务时这样选择" / "the session was created like this";
+    PrivacySpent { site, epsilon }: "  {site}：差分隐私已用 ε = {epsilon}" / "  {site}: differential privacy has cost ε = {epsilon} so far";
     SiteLeftOut { site, reason }: "  {site}：本轮未计入：{reason}" / "  {site}: left out of this round: {reason}";
     SiteLate { site }: "  {site}：超过时限，本轮未计入" / "  {site}: too late for this round";
     RoundCompleted { round, loss, probability }: "第 {round} 轮完成：损失 {loss}，结节体素平均概率 {probability}"
