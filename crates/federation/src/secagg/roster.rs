@@ -143,10 +143,15 @@ impl SignedRoster {
         let coordinator = Digest::from(coordinator.to_bytes());
         let content = Content { federation: federation.to_owned(), version, previous, members, coordinator };
         let bytes = serde_json::to_vec(&content).map_err(|error| RosterError::Unreadable(error.to_string()))?;
-        let signature = consortium.sign(&digest(&bytes)).to_bytes().to_vec();
-        let signed = Self { bytes, signature };
+        let signed = Self::sign_bytes(bytes, consortium);
         signed.verify(&consortium.verifying_key())?;
         Ok(signed)
+    }
+
+    /// Signs a list as it is; [`SignedRoster::verify`] says whether it is sound.
+    pub fn sign_bytes(bytes: Vec<u8>, consortium: &SigningKey) -> Self {
+        let signature = consortium.sign(&digest(&bytes)).to_bytes().to_vec();
+        Self { bytes, signature }
     }
 
     /// The list, if the consortium has signed it.
