@@ -76,6 +76,20 @@ fn three_hospitals_are_summed_securely_and_outlive_kills() {
             assert!(record["masked"]["bytes"].as_u64().unwrap() > 1_000_000, "{record}");
         }
     }
+    // The model says who has signed it, and one that was changed afterwards is not used.
+    let model = reference.path().join("models/session_1_federated_model.safetensors");
+    let export = |model: &Path, to: &str| {
+        fednodule(["export", "--model", &text(model), "--to", &text(&reference.path().join(to))])
+    };
+    assert_eq!(export(&model, "signed.pth").code, Some(0));
+    let mut bytes = std::fs::read(&model).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    let changed = reference.path().join("changed.safetensors");
+    std::fs::write(&changed, bytes).unwrap();
+    let refused = export(&changed, "changed.pth");
+    assert_eq!(refused.code, Some(3), "{refused:?}");
+    assert!(refused.stderr.contains("was changed after the coordinator"), "{refused:?}");
+
     // Keys and states of sites are theirs alone.
     #[cfg(unix)]
     for path in files(&reference.path().join("sites")) {

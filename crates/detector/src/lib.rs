@@ -11,7 +11,7 @@ pub mod training;
 
 pub use burn::tensor::Device;
 pub use device::{ChosenDevice, DeviceChoice, DeviceError, has_kernels};
-pub use model::{Model, ModelError, Provenance};
+pub use model::{Model, ModelError, Provenance, ProvenanceSignature};
 pub use network::{Architecture, ArchitectureError, Network, ParameterSchema};
 pub use plan::Plan;
 pub use prepared::{PrepareError, PreparedScan};

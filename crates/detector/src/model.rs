@@ -30,6 +30,18 @@ pub struct Provenance {
     pub sites: Vec<String>,
     /// What a reader must know about its weakness, e.g. that it was trained on phantoms.
     pub note: String,
+    /// Of a federation's coordinator; who knows federations can check it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<ProvenanceSignature>,
+}
+
+/// A signature under the parameters' SHA-256 and the session's name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProvenanceSignature {
+    /// Ed25519 public key, hexadecimal.
+    pub coordinator: String,
+    /// Ed25519 signature, hexadecimal.
+    pub signature: String,
 }
 
 /// Everything a prediction needs.

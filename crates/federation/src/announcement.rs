@@ -1,7 +1,7 @@
 //! What a coordinator signs before anybody trains: a site checks it against the roster and against the bytes of the model that
 //! came with it, and trains from nothing else.
 
-use ed25519_dalek::{Signature, Signer, SigningKey};
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
 use crate::secagg::{Basis, LEAST_SITES, Roster};
@@ -75,6 +75,40 @@ fn text(bytes: &[u8]) -> Vec<u8> {
     [b"FLSE1/announcement".as_slice(), &(bytes.len() as u32).to_le_bytes(), bytes].concat()
 }
 
+/// The coordinator's signature under a finished model, to be kept in its file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSignature {
+    /// Ed25519 public key: of the coordinator in the session's roster.
+    pub coordinator: Digest,
+    /// Ed25519, 128 hexadecimal digits.
+    pub signature: String,
+}
+
+impl ModelSignature {
+    /// Signs the parameters' hash as the model of that session.
+    pub fn sign(session: &SessionId, model: Digest, coordinator: &SigningKey) -> Self {
+        let signature = coordinator.sign(&model_text(session.as_str(), model)).to_bytes();
+        let signature = signature.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { coordinator: Digest::from(coordinator.verifying_key().to_bytes()), signature }
+    }
+
+    /// Whether the named key has signed exactly this model of this session.
+    pub fn is_valid(&self, session: &str, model: Digest) -> bool {
+        let digit = |byte: u8| (byte as char).to_digit(16).map(|digit| digit as u8);
+        let (pairs, []) = self.signature.as_bytes().as_chunks::<2>() else { return false };
+        let bytes: Option<Vec<u8>> = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect();
+        let signature = bytes.and_then(|bytes| Signature::from_slice(&bytes).ok());
+        let key = VerifyingKey::from_bytes(self.coordinator.as_bytes());
+        matches!((signature, key), (Some(signature), Ok(key)) if key.verify_strict(&model_text(session, model), &signature).is_ok())
+    }
+}
+
+fn model_text(session: &str, model: Digest) -> Vec<u8> {
+    let length = (session.len() as u32).to_le_bytes();
+    [b"FLSE1/model".as_slice(), &length, session.as_bytes(), model.as_bytes()].concat()
+}
+
 impl SignedAnnouncement {
     /// Signs it.
     ///
@@ -117,5 +151,25 @@ impl SignedAnnouncement {
             return Err(AnnouncementError::Lowered { sites: roster.members().len() });
         }
         Ok(announcement)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_models_signature_fits_one_model_of_one_session() {
+        let (key, session) = (SigningKey::from_bytes(&[3; 32]), SessionId::new("s").unwrap());
+        let model = Digest::of_bytes(b"model");
+        let signature = ModelSignature::sign(&session, model, &key);
+        assert!(signature.is_valid("s", model));
+        assert!(!signature.is_valid("t", model) && !signature.is_valid("s", Digest::of_bytes(b"other")));
+        let other = SigningKey::from_bytes(&[4; 32]).verifying_key();
+        let stranger = ModelSignature { coordinator: Digest::from(other.to_bytes()), ..signature.clone() };
+        assert!(!stranger.is_valid("s", model));
+        for broken in ["", "0", "zz", &signature.signature[2..]] {
+            assert!(!ModelSignature { signature: broken.to_owned(), ..signature.clone() }.is_valid("s", model));
+        }
     }
 }

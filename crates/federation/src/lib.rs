@@ -41,7 +41,7 @@ mod session;
 mod trainer;
 
 pub use aggregation::{AggregationError, Aggregator, Contribution, MeanDelta, site_weights};
-pub use announcement::{Announcement, AnnouncementError, SignedAnnouncement};
+pub use announcement::{Announcement, AnnouncementError, ModelSignature, SignedAnnouncement};
 pub use at_rest::StorageKey;
 pub use config::{Algorithm, ConfigError, ConfigErrors, Hyperparameters, SessionConfig, UnknownAlgorithm};
 pub use digest::{Digest, DigestError, Hasher};

@@ -8,8 +8,8 @@ use federation::sealing::{self, Content, SealContext, Sealed, SealingError};
 use federation::secagg::Totals;
 use federation::{
     AggregationError, Aggregator, Announcement, AnnouncementError, ConfigErrors, Contribution, Digest, GlobalModel,
-    Input, MeanDelta, OptimizerStateError, Output, Phase, Protection, Purpose, Rejection, Session, SessionConfig,
-    SessionId, SessionRecord, SignedAnnouncement, SigningKey, SiteId, server_optimizer,
+    Input, MeanDelta, ModelSignature, OptimizerStateError, Output, Phase, Protection, Purpose, Rejection, Session,
+    SessionConfig, SessionId, SessionRecord, SignedAnnouncement, SigningKey, SiteId, server_optimizer,
 };
 use zeroize::Zeroizing;
 
@@ -22,8 +22,13 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The file format of the final model, known to the owner of the network.
 pub trait ModelFormat: Send {
-    /// The whole file.
-    fn encode(&self, model: &GlobalModel, session: &SessionRecord) -> Result<Vec<u8>, BoxError>;
+    /// The whole file; the signature is the coordinator's under the model.
+    fn encode(
+        &self,
+        model: &GlobalModel,
+        session: &SessionRecord,
+        signature: &ModelSignature,
+    ) -> Result<Vec<u8>, BoxError>;
     /// The flat parameters in such a file.
     fn decode(&self, bytes: &[u8]) -> Result<Vec<f32>, BoxError>;
 }
@@ -421,7 +426,9 @@ impl FederatedServer {
                 Ok(())
             }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                let bytes = self.format.encode(&self.global, &self.session.record());
+                let (id, model) = (self.session.id(), self.session.model());
+                let signature = ModelSignature::sign(id, model, &self.keys.identity);
+                let bytes = self.format.encode(&self.global, &self.session.record(), &signature);
                 let bytes = bytes.map_err(|source| ServerError::Encode { path, source })?;
                 Ok(self.store.create_model(&bytes)?)
             }

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use detector::training::{Trainer, TrainingError, TrainingState};
-use detector::{ArchitectureError, Device, Model, ModelError, ParameterSchema, PreparedScan, Provenance};
+use detector::{ArchitectureError, Device, Model, ParameterSchema, PreparedScan, Provenance};
 use federation::Hyperparameters;
 use transport::Stop;
 
 use crate::local::{Task, steps_per_round, training_config};
+use crate::signed::LoadError;
 
 /// A training with the steps of a federated session, all at one place.
 pub struct CentralRequest<'a> {
@@ -35,7 +36,7 @@ pub enum CentralError {
     Architecture(#[from] ArchitectureError),
     /// The model to start from.
     #[error(transparent)]
-    Initial(#[from] ModelError),
+    Initial(#[from] LoadError),
     /// A step.
     #[error(transparent)]
     Training(#[from] TrainingError),
@@ -59,7 +60,7 @@ pub fn train_centrally(
     let steps = steps_per_session(h);
     let config = training_config(task, h, request.batch_size, h.seed ^ request.stream, steps);
     let parameters = match request.initial {
-        Some(path) => Model::load(path)?.parameters,
+        Some(path) => crate::signed::load(path)?.parameters,
         None => ParameterSchema::of(&config.architecture.build(&Device::flex())?).initial(h.seed),
     };
     let state = TrainingState::from_parameters(parameters, config.adamw);
@@ -75,6 +76,6 @@ pub fn train_centrally(
         architecture: task.architecture.clone(),
         plan: task.plan.clone(),
         parameters: trainer.into_state().parameters,
-        provenance: Provenance { session: request.name.clone(), rounds: 0, sites: Vec::new(), note: task.note.clone() },
+        provenance: Provenance { session: request.name.clone(), note: task.note.clone(), ..Provenance::default() },
     })
 }

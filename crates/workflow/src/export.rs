@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use detector::{Model, ModelError};
 use serde::{Deserialize, Serialize};
 use weights::Overwrite;
+
+use crate::signed::LoadError;
 
 /// What was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,8 +19,8 @@ pub struct Exported {
 }
 
 /// Writes the weights of a model as a `.pth` that `torch.load(weights_only=True)` reads. A file that is there stays.
-pub fn export(model: &Path, to: &Path) -> Result<Exported, ModelError> {
-    let model = Model::load(model)?;
+pub fn export(model: &Path, to: &Path) -> Result<Exported, LoadError> {
+    let model = crate::signed::load(model)?;
     let hash = model.export_pth(to, Overwrite::Refuse)?;
     Ok(Exported { path: to.to_path_buf(), sha256: weights::hex(&hash), parameters: model.parameters.len() })
 }

@@ -20,6 +20,7 @@ use crate::evaluate::EvaluateError;
 use crate::files::OutputError;
 use crate::held_out::HeldOutError;
 use crate::predict::{PredictError, ScanError};
+use crate::signed::LoadError;
 use crate::site::SiteError;
 use crate::study::StudyError;
 use crate::train::TrainError;
@@ -80,6 +81,7 @@ fn known(error: &(dyn Error + 'static)) -> Option<Failure> {
         .or_else(|| error.downcast_ref().map(study))
         .or_else(|| error.downcast_ref().map(site))
         .or_else(|| error.downcast_ref().map(phantom))
+        .or_else(|| error.downcast_ref().map(loaded))
         .or_else(|| error.downcast_ref().map(model))
         .or_else(|| error.downcast_ref().map(image))
         .or_else(|| error.downcast_ref().map(table))
@@ -90,7 +92,7 @@ fn known(error: &(dyn Error + 'static)) -> Option<Failure> {
 
 fn predict(error: &PredictError) -> Failure {
     match error {
-        PredictError::Model(error) => model(error),
+        PredictError::Model(error) => loaded(error),
         PredictError::Device(error) => device(error),
         PredictError::Network { .. } => Failure::new(FailureKind::Input, Message::AdviceModel),
         PredictError::Folder(error) => folder(error),
@@ -130,7 +132,7 @@ fn train(error: &TrainError) -> Failure {
         | TrainError::FewerThanMinimum { .. } => {
             Failure::new(FailureKind::Usage, Message::AdviceUsage { command: &"fednodule train" })
         }
-        TrainError::Initial(error) => model(error),
+        TrainError::Initial(error) => loaded(error),
         TrainError::InitialArchitecture { .. } => Failure::new(FailureKind::Input, Message::AdviceModel),
         TrainError::TooFewSites { first, .. } => site(first),
         TrainError::TaskFile { source, .. } => writing(source),
@@ -148,20 +150,20 @@ fn study(error: &StudyError) -> Failure {
     match error {
         StudyError::Train(error) => train(error),
         StudyError::Site(error) => site(error),
-        StudyError::Model(error) => model(error),
+        StudyError::Model(error) => loaded(error),
         StudyError::HeldOut(error) => held_out(error),
         StudyError::Scan(error) => image(error),
         StudyError::Table(error) => table(error),
         StudyError::Stopped => Failure::new(FailureKind::Interrupted, Message::AdviceInterrupted),
         StudyError::Picture(error) => scan(error),
-        StudyError::Central(CentralError::Initial(error)) => model(error),
+        StudyError::Central(CentralError::Initial(error)) => loaded(error),
         StudyError::NotCompleted(_) | StudyError::Central(_) => Failure::new(FailureKind::Run, Message::AdviceRun),
     }
 }
 
 fn held_out(error: &HeldOutError) -> Failure {
     match error {
-        HeldOutError::Model(error) => model(error),
+        HeldOutError::Model(error) => loaded(error),
         HeldOutError::Folder(error) => folder(error),
         HeldOutError::Scan(error) => image(error),
         HeldOutError::Table(error) => table(error),
@@ -221,6 +223,13 @@ fn phantom(error: &PhantomError) -> Failure {
             _ => Failure::new(FailureKind::Output, Message::AdviceOutput),
         },
         PhantomError::Table(error) => table(error),
+    }
+}
+
+fn loaded(error: &LoadError) -> Failure {
+    match error {
+        LoadError::Model(error) => model(error),
+        LoadError::Signature { .. } => Failure::new(FailureKind::Input, Message::AdviceModel),
     }
 }
 

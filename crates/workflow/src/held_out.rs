@@ -3,12 +3,14 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use detector::Device;
 use detector::inference::{PredictError, PredictOptions};
-use detector::{Device, Model, ModelError};
 use imaging::luna16::{DatasetError, Finding, Mark, TableError, discover, read_findings, read_marks, write_marks};
 use imaging::metaimage::{MetaImageError, read_hu};
 use scoring::{Evaluation, Options, ScoringError, evaluate};
 use transport::Stop;
+
+use crate::signed::LoadError;
 
 /// Held-out scans and their truth.
 pub struct HeldOut {
@@ -30,7 +32,7 @@ pub enum HeldOutError {
     NoAnnotations(PathBuf),
     /// The model's file.
     #[error(transparent)]
-    Model(#[from] ModelError),
+    Model(#[from] LoadError),
     /// A scan.
     #[error(transparent)]
     Scan(#[from] MetaImageError),
@@ -86,7 +88,7 @@ impl HeldOut {
         observer: &mut dyn FnMut(usize),
         stop: &Stop,
     ) -> Result<Evaluation, HeldOutError> {
-        let predictor = Model::load(model)?.predictor(device)?;
+        let predictor = crate::signed::load(model)?.predictor(device)?;
         let mut marks = Vec::new();
         for (done, (series_uid, path)) in self.scans.iter().enumerate() {
             observer(done);

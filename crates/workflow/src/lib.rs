@@ -15,6 +15,7 @@ pub mod local;
 mod memory;
 pub mod predict;
 pub mod report;
+pub mod signed;
 pub mod site;
 pub mod study;
 pub mod train;

@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use detector::PreparedScan;
 use detector::inference::{Detection, PredictError, PredictOptions};
-use detector::{ModelError, PreparedScan};
 use federation::{SessionRecord, SiteId};
 use imaging::luna16::TableError;
 use imaging::metaimage::{MetaImageError, read_hu};
@@ -23,6 +23,7 @@ use crate::predict::{Picture, ScanError, marker, straightened};
 use crate::report::comparison::{self, Example, OPERATING_FP_RATE};
 
 use crate::local::{Task, split};
+use crate::signed::LoadError;
 use crate::site::{Site, SiteError};
 use crate::train::{TrainError, TrainEvent, TrainRequest, session_exists, stream, train_or_resume};
 
@@ -181,7 +182,7 @@ pub enum StudyError {
     Central(#[from] CentralError),
     /// A model's file.
     #[error(transparent)]
-    Model(#[from] ModelError),
+    Model(#[from] LoadError),
     /// Judging a model on the held-out scans.
     #[error(transparent)]
     HeldOut(#[from] HeldOutError),
@@ -281,7 +282,7 @@ impl Study<'_> {
             other => other?,
         };
         let training_s = start.elapsed().as_secs_f64();
-        model.save(&path, weights::Overwrite::Refuse)?;
+        model.save(&path, weights::Overwrite::Refuse).map_err(LoadError::from)?;
         self.judge(contender, path, Some(training_s))
     }
 

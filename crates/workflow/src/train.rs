@@ -7,12 +7,17 @@ use std::sync::Arc;
 
 use atomic_write_file::AtomicWriteFile;
 use detector::training::Sampling;
-use detector::{Architecture, ArchitectureError, Device, Model, ModelError, ParameterSchema, Plan, Provenance};
+use detector::{
+    Architecture, ArchitectureError, Device, Model, ParameterSchema, Plan, Provenance, ProvenanceSignature,
+};
 use federation::secagg::LEAST_SITES;
-use federation::{Algorithm, Digest, GlobalModel, Phase, SessionConfig, SessionId, SessionRecord, SiteId, SiteStatus};
+use federation::{
+    Algorithm, Digest, GlobalModel, ModelSignature, Phase, SessionConfig, SessionId, SessionRecord, SiteId, SiteStatus,
+};
 use transport::{Event, FederatedClient, FederatedServer, ModelFormat, ServerError, Stop, in_process};
 
 use crate::local::{DetectorTrainer, Task};
+use crate::signed::LoadError;
 use crate::site::{Site, SiteError, SiteRequest};
 
 /// What to train, on what.
@@ -95,7 +100,7 @@ pub enum TrainError {
     Architecture(#[from] ArchitectureError),
     /// The model to start from.
     #[error(transparent)]
-    Initial(#[from] ModelError),
+    Initial(#[from] LoadError),
     /// It is of another network.
     #[error(
         "{path} holds another network than the one to be trained; leave out the network's name or the model to start from"
@@ -217,7 +222,7 @@ pub fn train(
     let clients = clients(&request.sites, minimum, &task, &request.out, &request.session, observer)?;
     let parameters = match &request.initial {
         Some(path) => {
-            let model = Model::load(path)?;
+            let model = crate::signed::load(path)?;
             if model.architecture != request.architecture {
                 return Err(TrainError::InitialArchitecture { path: path.clone() });
             }
@@ -361,6 +366,7 @@ impl ModelFormat for Safetensors {
         &self,
         model: &GlobalModel,
         session: &SessionRecord,
+        signature: &ModelSignature,
     ) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
         let sites: BTreeSet<&SiteId> = session
             .rounds
@@ -374,6 +380,10 @@ impl ModelFormat for Safetensors {
             rounds: session.rounds.len() as u32,
             sites: sites.into_iter().map(|s| s.as_str().to_owned()).collect(),
             note: self.task.note.clone(),
+            signature: Some(ProvenanceSignature {
+                coordinator: signature.coordinator.to_string(),
+                signature: signature.signature.clone(),
+            }),
         };
         let model = Model {
             architecture: self.task.architecture.clone(),

@@ -124,8 +124,10 @@ impl ModelFormat for Raw {
     fn encode(
         &self,
         model: &GlobalModel,
-        _session: &SessionRecord,
+        session: &SessionRecord,
+        signature: &ModelSignature,
     ) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
+        assert!(signature.is_valid(session.session_id.as_str(), model.digest()));
         Ok(b"TOY1".iter().copied().chain(model.parameters.iter().flat_map(|v| v.to_le_bytes())).collect())
     }
 

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use detector::inference::PredictOptions;
-use detector::{DeviceChoice, DeviceError, ModelError};
+use detector::{DeviceChoice, DeviceError};
 use imaging::luna16::{DatasetError, Mark, TableError, discover, write_marks, write_series_uids};
 
 pub use crate::files::OutputError;
@@ -16,6 +16,7 @@ pub use pictures::{PICTURED_DETECTIONS, Picture, Pictures};
 pub use scan::{LoadedModel, MarkedDetection, PredictStage, ScanError, ScanResult};
 
 use crate::files::writable_folder;
+use crate::signed::LoadError;
 pub(crate) use pictures::{marker, straightened};
 
 /// A batch of scans.
@@ -98,7 +99,7 @@ impl PredictReport {
 pub enum PredictError {
     /// The model.
     #[error(transparent)]
-    Model(#[from] ModelError),
+    Model(#[from] LoadError),
     /// The device.
     #[error(transparent)]
     Device(#[from] DeviceError),

@@ -8,7 +8,7 @@ use std::time::Instant;
 use detector::inference::{
     Detection, FederatedLungNodulePredictor, Mode, PredictError as SearchError, PredictOptions, Stage,
 };
-use detector::{ChosenDevice, DeviceChoice, Model, Provenance};
+use detector::{ChosenDevice, DeviceChoice, Provenance};
 use imaging::luna16::{Mark, TableError, write_marks};
 use imaging::lung_mask::{LungSide, LungSource};
 use imaging::metaimage::{MetaImageError, read_hu};
@@ -168,8 +168,12 @@ pub struct LoadedModel {
 impl LoadedModel {
     /// Reads a model file and puts it on a device.
     pub fn open(path: &Path, device: DeviceChoice) -> Result<Self, PredictError> {
-        let model = Model::load(path)?;
-        let sha256 = weights::hex(&weights::sha256_of_file(path).map_err(detector::ModelError::from)?);
+        let model = crate::signed::load(path)?;
+        let sha256 = weights::hex(
+            &weights::sha256_of_file(path)
+                .map_err(detector::ModelError::from)
+                .map_err(crate::signed::LoadError::from)?,
+        );
         let device = device.open()?;
         let predictor = model
             .predictor(&device.device)
