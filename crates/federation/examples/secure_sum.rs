@@ -105,6 +105,7 @@ fn secure(federation: &Federation, delta: &[f32]) -> Spent {
     let mut coordinator = Coordinator::open(manifest.clone(), roster).unwrap();
     let mut sum = vec![0_u32; manifest.words()];
     let mut request = Request::Join(Box::new(manifest.clone()));
+    let sid = request.sid();
     loop {
         let stage = coordinator.stage();
         for (id, site) in &mut sites {
@@ -127,14 +128,14 @@ fn secure(federation: &Federation, delta: &[f32]) -> Spent {
                 }
                 Reply::Agreement(message) => coordinator.agreed(&message).unwrap(),
                 Reply::Unmasking(message) => coordinator.unmasked(&message).unwrap(),
-                Reply::Refused { reason } => panic!("{reason}"),
+                Reply::Refused { reason, .. } => panic!("{reason}"),
             });
         }
         let next = timed(&mut spent.coordinator, || match stage {
-            Stage::Advertising => Some(Request::Share(coordinator.close_advertising().unwrap())),
-            Stage::Sharing => Some(Request::Mask(coordinator.close_sharing().unwrap())),
-            Stage::Masking => Some(Request::Agree(coordinator.close_masking().unwrap())),
-            Stage::Agreeing => Some(Request::Unmask(coordinator.close_agreeing().unwrap())),
+            Stage::Advertising => Some(Request::Share(sid, coordinator.close_advertising().unwrap())),
+            Stage::Sharing => Some(Request::Mask(sid, coordinator.close_sharing().unwrap())),
+            Stage::Masking => Some(Request::Agree(sid, coordinator.close_masking().unwrap())),
+            Stage::Agreeing => Some(Request::Unmask(sid, coordinator.close_agreeing().unwrap())),
             Stage::Unmasking => None,
         });
         match next {
@@ -226,6 +227,7 @@ fn finished(federation: &Federation, rng: &mut ChaCha8Rng) -> federation::secagg
         sites.insert(*id, Participant::new(standing));
     }
     let mut request = Request::Join(Box::new(manifest.clone()));
+    let sid = request.sid();
     let values = update(manifest.dimension());
     loop {
         for (id, site) in &mut sites {
@@ -242,14 +244,14 @@ fn finished(federation: &Federation, rng: &mut ChaCha8Rng) -> federation::secagg
                 Reply::Masked(message) => coordinator.masked(&message, &answer.words.unwrap()).unwrap(),
                 Reply::Agreement(message) => coordinator.agreed(&message).unwrap(),
                 Reply::Unmasking(message) => coordinator.unmasked(&message).unwrap(),
-                Reply::Refused { reason } => panic!("{reason}"),
+                Reply::Refused { reason, .. } => panic!("{reason}"),
             }
         }
         request = match coordinator.stage() {
-            Stage::Advertising => Request::Share(coordinator.close_advertising().unwrap()),
-            Stage::Sharing => Request::Mask(coordinator.close_sharing().unwrap()),
-            Stage::Masking => Request::Agree(coordinator.close_masking().unwrap()),
-            Stage::Agreeing => Request::Unmask(coordinator.close_agreeing().unwrap()),
+            Stage::Advertising => Request::Share(sid, coordinator.close_advertising().unwrap()),
+            Stage::Sharing => Request::Mask(sid, coordinator.close_sharing().unwrap()),
+            Stage::Masking => Request::Agree(sid, coordinator.close_masking().unwrap()),
+            Stage::Agreeing => Request::Unmask(sid, coordinator.close_agreeing().unwrap()),
             Stage::Unmasking => return coordinator.finish().unwrap(),
         };
     }

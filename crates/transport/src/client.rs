@@ -41,6 +41,12 @@ pub enum SiteError {
     /// Sealing.
     #[error(transparent)]
     Sealing(#[from] SealingError),
+    /// A late copy of an old request: what was trained since stays.
+    #[error("round {round} is over for this site: it has trained a newer one")]
+    Stale {
+        /// The old one.
+        round: u32,
+    },
     /// Differential privacy without secure aggregation.
     #[error(
         "the site trains with differential privacy, and single metrics would tell what its noise hides: secure aggregation is needed"
@@ -141,6 +147,10 @@ impl FederatedClient {
         if announcement.basis.config != Some(config) {
             return Err(SiteError::Configuration);
         }
+        let member = self.membership.as_ref().ok_or(SiteError::NoSession)?;
+        if member.state.trained.as_ref().is_some_and(|trained| trained.round > round) {
+            return Err(SiteError::Stale { round });
+        }
         let mut update = self.guarded(|trainer| trainer.train_round(global, round, hyperparameters, progress))?;
         update.check(&global.schema())?;
         let norm = update.limit_norm(hyperparameters.max_update_norm);
@@ -161,7 +171,7 @@ impl FederatedClient {
         // Metrics have no noise: with differential privacy not even their sums leave.
         let totals = if private { Totals::default() } else { Totals::of(update.num_examples, &update.metrics) };
         let num_examples = update.num_examples;
-        state.trained = Some(Trained { basis: announcement.basis, update: digest, num_examples, totals });
+        state.trained = Some(Trained { round, basis: announcement.basis, update: digest, num_examples, totals });
         state.words = None;
         member.commit(state)?;
         // Larger numbers are said to be smaller: the weight of one site has an end.
@@ -264,7 +274,8 @@ impl Membership {
         let trained = self.state.trained.as_ref().filter(|_| of_updates);
         let evaluated = self.state.evaluated.as_ref().filter(|_| !of_updates);
         let Some(basis) = trained.map(|own| own.basis).or(evaluated.map(|own| own.basis)) else {
-            return Ok(Some((Reply::Refused { reason: "this site has nothing for this sum".to_owned() }, Vec::new())));
+            let reason = "this site has nothing for this sum".to_owned();
+            return Ok(Some((Reply::Refused { sid: request.sid(), reason }, Vec::new())));
         };
         let mut problem = None;
         let mut encode = |encoding: &Encoding| -> Result<Vec<u32>, EncodingError> {
@@ -316,7 +327,7 @@ impl Membership {
             Err(refusal) if refusal.is_out_of_turn() => Ok(None),
             Err(refusal) => {
                 self.commit(next)?;
-                Ok(Some((Reply::Refused { reason: refusal.to_string() }, Vec::new())))
+                Ok(Some((Reply::Refused { sid: request.sid(), reason: refusal.to_string() }, Vec::new())))
             }
         }
     }

@@ -74,6 +74,7 @@ pub(crate) struct SiteState {
 /// An update that waits for its sum.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Trained {
+    pub(crate) round: u32,
     pub(crate) basis: Basis,
     pub(crate) update: Digest,
     pub(crate) num_examples: u32,

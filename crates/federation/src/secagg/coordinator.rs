@@ -2,7 +2,7 @@
 //! masks that are left in their sum. The words themselves are its driver's: it stores those that [`Coordinator::masked`]
 //! accepts, adds them up modulo 2³² and takes the [`Masks`] off, in one vector whatever the number of sites.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ed25519_dalek::VerifyingKey;
 use serde::{Deserialize, Serialize};
@@ -177,6 +177,17 @@ impl Coordinator {
             State::Masking(_) => Stage::Masking,
             State::Agreeing { .. } => Stage::Agreeing,
             State::Unmasking { .. } => Stage::Unmasking,
+        }
+    }
+
+    /// Whether the masks could still be taken off if all of these never answer again.
+    pub fn can_still_finish(&self, lost: &BTreeSet<NodeId>) -> bool {
+        match &self.state {
+            State::Unmasking { sum, all } => {
+                let possible = sum.arrived.keys().filter(|id| all.contains_key(id) || !lost.contains(id));
+                possible.count() >= self.manifest.threshold()
+            }
+            _ => true,
         }
     }
 

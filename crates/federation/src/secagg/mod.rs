@@ -42,6 +42,6 @@ pub use messages::{
 };
 pub use node::{Abort, Node, Randomness, Standing};
 pub use participant::{Answer, Participant, Refusal, Surroundings};
-pub use request::{Reply, Request};
+pub use request::{Reply, Request, Sid};
 pub use roster::{Member, Roster, RosterError, SignedRoster};
 pub use totals::Totals;

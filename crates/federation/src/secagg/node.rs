@@ -292,6 +292,10 @@ impl Node {
         if !manifest.participants().contains(&id) {
             return Err(Abort::NotInvited(id));
         }
+        let (round, attempt) = manifest.turn();
+        if standing.joined.get(manifest.job()).is_some_and(|joined| *joined >= (round, attempt)) {
+            return Err(Abort::Stale { round, attempt });
+        }
         let mut keys = BTreeMap::new();
         for member in manifest.participants() {
             let key = roster.key(*member).ok_or(Abort::Stranger(*member))?;
@@ -308,10 +312,6 @@ impl Node {
         ];
         if let Some((what, _)) = parts.into_iter().find(|(_, same)| !same) {
             return Err(Abort::Basis { what });
-        }
-        let (round, attempt) = manifest.turn();
-        if standing.joined.get(manifest.job()).is_some_and(|joined| *joined >= (round, attempt)) {
-            return Err(Abort::Stale { round, attempt });
         }
         if standing.unmasked.get(manifest.job()).is_some_and(|unmasked| *unmasked >= round) {
             return Err(Abort::UnmaskedBefore { round });

@@ -62,9 +62,9 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether the request is merely old or early: nothing is to be said about it.
+    /// Whether the request is merely old or early, as a late copy of one is: nothing is to be said about it.
     pub fn is_out_of_turn(&self) -> bool {
-        matches!(self, Self::Abort(Abort::OutOfTurn | Abort::Ended))
+        matches!(self, Self::Abort(Abort::OutOfTurn | Abort::Stale { .. }))
     }
 }
 
@@ -79,9 +79,14 @@ impl Participant {
         &self.standing
     }
 
-    /// Name of the sums that the open one belongs to.
+    /// What the newest sum that it has joined is about.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        self.node.as_ref().map(Node::manifest)
+    }
+
+    /// Name of the sums that it belongs to.
     pub fn job(&self) -> Option<&str> {
-        self.node.as_ref().map(|node| node.manifest().job())
+        self.manifest().map(Manifest::job)
     }
 
     /// The reply to a request; the same one when the newest request comes again.
@@ -94,6 +99,10 @@ impl Participant {
             let reply = Reply::from_bytes(&last.reply).map_err(|_| Abort::Ended)?;
             return Ok(Answer { reply, words: None });
         }
+        let own = self.manifest().map(|manifest| Digest::from(*manifest.sid()));
+        if !matches!(request, Request::Join(_)) && own != Some(request.sid()) {
+            return Err(Abort::OutOfTurn.into());
+        }
         let mut words = None;
         let reply = match request {
             Request::Join(manifest) => {
@@ -105,16 +114,16 @@ impl Participant {
                 self.node = Some(joined.0);
                 Reply::Advertisement(joined.1)
             }
-            Request::Share(all) => Reply::Shares(self.node()?.share(all, around.identity)?),
-            Request::Mask(all) => {
+            Request::Share(_, all) => Reply::Shares(self.node()?.share(all, around.identity)?),
+            Request::Mask(_, all) => {
                 let node = self.node()?;
                 let mut masked = (around.encode)(&node.manifest().encoding())?;
                 let message = node.mask(all, &mut masked, around.identity)?;
                 words = Some(masked);
                 Reply::Masked(message)
             }
-            Request::Agree(survivors) => Reply::Agreement(self.node()?.agree(survivors, around.identity)?),
-            Request::Unmask(agreements) => {
+            Request::Agree(_, survivors) => Reply::Agreement(self.node()?.agree(survivors, around.identity)?),
+            Request::Unmask(_, agreements) => {
                 let node = self.node.as_mut().ok_or(Abort::OutOfTurn)?;
                 Reply::Unmasking(node.unmask(agreements, &mut self.standing)?)
             }

@@ -16,14 +16,17 @@ pub enum Request {
     /// R0: join this sum.
     Join(Box<Manifest>),
     /// R1: share your secrets among the owners of these keys.
-    Share(BTreeMap<NodeId, Advertisement>),
+    Share(Sid, BTreeMap<NodeId, Advertisement>),
     /// R2: mask your update.
-    Mask(BTreeMap<NodeId, Shares>),
+    Mask(Sid, BTreeMap<NodeId, Shares>),
     /// R3: sign this list.
-    Agree(Survivors),
+    Agree(Sid, Survivors),
     /// R4: help to unmask the sum of those on the list that these have signed.
-    Unmask(BTreeMap<NodeId, Agreement>),
+    Unmask(Sid, BTreeMap<NodeId, Agreement>),
 }
+
+/// Which sum a message belongs to, so that a late copy of one of an earlier attempt does no harm.
+pub type Sid = Digest;
 
 /// What a site replies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +43,8 @@ pub enum Reply {
     Unmasking(Unmasking),
     /// The site takes no part in this sum.
     Refused {
+        /// Which sum.
+        sid: Sid,
         /// Why; at most so much of it travels.
         reason: String,
     },
@@ -77,8 +82,8 @@ fn malformed(problem: impl Into<String>) -> MalformedMessage {
 }
 
 /// Entries with their lengths.
-fn pack<T>(tag: u8, all: &BTreeMap<NodeId, T>, bytes: impl Fn(&T) -> Vec<u8>) -> Vec<u8> {
-    let mut packed = vec![tag];
+fn pack<T>(tag: u8, sid: &Sid, all: &BTreeMap<NodeId, T>, bytes: impl Fn(&T) -> Vec<u8>) -> Vec<u8> {
+    let mut packed = [&[tag], sid.as_bytes().as_slice()].concat();
     for entry in all.values() {
         let entry = bytes(entry);
         packed.extend_from_slice(&(entry.len() as u32).to_le_bytes());
@@ -106,15 +111,28 @@ fn unpack<T>(
     if bytes.is_empty() { Ok(all) } else { Err(malformed("it is cut off")) }
 }
 
+fn split_sid(bytes: &[u8]) -> Result<(Sid, &[u8]), MalformedMessage> {
+    let (sid, rest) = bytes.split_first_chunk::<32>().ok_or_else(|| malformed("it is cut off"))?;
+    Ok((Sid::from(*sid), rest))
+}
+
 impl Request {
     /// The exchange that it belongs to.
     pub fn stage(&self) -> Stage {
         match self {
             Self::Join(_) => Stage::Advertising,
-            Self::Share(_) => Stage::Sharing,
-            Self::Mask(_) => Stage::Masking,
-            Self::Agree(_) => Stage::Agreeing,
-            Self::Unmask(_) => Stage::Unmasking,
+            Self::Share(..) => Stage::Sharing,
+            Self::Mask(..) => Stage::Masking,
+            Self::Agree(..) => Stage::Agreeing,
+            Self::Unmask(..) => Stage::Unmasking,
+        }
+    }
+
+    /// The sum that it belongs to.
+    pub fn sid(&self) -> Sid {
+        match self {
+            Self::Join(manifest) => Sid::from(*manifest.sid()),
+            Self::Share(sid, _) | Self::Mask(sid, _) | Self::Agree(sid, _) | Self::Unmask(sid, _) => *sid,
         }
     }
 
@@ -122,10 +140,10 @@ impl Request {
     pub fn to_bytes(&self) -> Vec<u8> {
         match self {
             Self::Join(manifest) => [&[0], manifest.bytes()].concat(),
-            Self::Share(all) => pack(1, all, Advertisement::to_bytes),
-            Self::Mask(all) => pack(2, all, Shares::to_bytes),
-            Self::Agree(survivors) => [vec![3], survivors.to_bytes()].concat(),
-            Self::Unmask(all) => pack(4, all, Agreement::to_bytes),
+            Self::Share(sid, all) => pack(1, sid, all, Advertisement::to_bytes),
+            Self::Mask(sid, all) => pack(2, sid, all, Shares::to_bytes),
+            Self::Agree(sid, survivors) => [[3].as_slice(), sid.as_bytes(), &survivors.to_bytes()].concat(),
+            Self::Unmask(sid, all) => pack(4, sid, all, Agreement::to_bytes),
         }
     }
 
@@ -135,15 +153,16 @@ impl Request {
     /// When the bytes are none.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, MalformedMessage> {
         let (tag, rest) = bytes.split_first().ok_or_else(|| malformed("it is empty"))?;
+        if *tag == 0 {
+            let manifest = Manifest::from_bytes(rest.to_vec()).map_err(|error| malformed(error.to_string()))?;
+            return Ok(Self::Join(Box::new(manifest)));
+        }
+        let (sid, rest) = split_sid(rest)?;
         Ok(match tag {
-            0 => {
-                let manifest = Manifest::from_bytes(rest.to_vec()).map_err(|error| malformed(error.to_string()))?;
-                Self::Join(Box::new(manifest))
-            }
-            1 => Self::Share(unpack(rest, Advertisement::from_bytes, |entry| entry.id)?),
-            2 => Self::Mask(unpack(rest, Shares::from_bytes, |entry| entry.id)?),
-            3 => Self::Agree(Survivors::from_bytes(rest)?),
-            4 => Self::Unmask(unpack(rest, Agreement::from_bytes, |entry| entry.id)?),
+            1 => Self::Share(sid, unpack(rest, Advertisement::from_bytes, |entry| entry.id)?),
+            2 => Self::Mask(sid, unpack(rest, Shares::from_bytes, |entry| entry.id)?),
+            3 => Self::Agree(sid, Survivors::from_bytes(rest)?),
+            4 => Self::Unmask(sid, unpack(rest, Agreement::from_bytes, |entry| entry.id)?),
             other => return Err(malformed(format!("its kind is {other}, expected 0 to 4"))),
         })
     }
@@ -178,9 +197,9 @@ impl Reply {
             Self::Masked(message) => (2, message.to_bytes()),
             Self::Agreement(message) => (3, message.to_bytes()),
             Self::Unmasking(message) => (4, message.to_bytes()),
-            Self::Refused { reason } => {
+            Self::Refused { sid, reason } => {
                 let end = (0..=REASON_BYTES.min(reason.len())).rev().find(|end| reason.is_char_boundary(*end));
-                (5, reason.as_bytes()[..end.unwrap_or(0)].to_vec())
+                (5, [sid.as_bytes(), &reason.as_bytes()[..end.unwrap_or(0)]].concat())
             }
         };
         [vec![tag], bytes].concat()
@@ -198,11 +217,14 @@ impl Reply {
             2 => Self::Masked(Masked::from_bytes(rest)?),
             3 => Self::Agreement(Agreement::from_bytes(rest)?),
             4 => Self::Unmasking(Unmasking::from_bytes(rest)?),
-            5 if rest.len() <= REASON_BYTES => {
-                let reason = std::str::from_utf8(rest).map_err(|_| malformed("its reason is no text"))?;
-                Self::Refused { reason: reason.to_owned() }
+            5 => {
+                let (sid, reason) = split_sid(rest)?;
+                if reason.len() > REASON_BYTES {
+                    return Err(malformed(format!("its reason has {} bytes, at most {REASON_BYTES}", reason.len())));
+                }
+                let reason = std::str::from_utf8(reason).map_err(|_| malformed("its reason is no text"))?;
+                Self::Refused { sid, reason: reason.to_owned() }
             }
-            5 => return Err(malformed(format!("its reason has {} bytes, at most {REASON_BYTES}", rest.len()))),
             other => return Err(malformed(format!("its kind is {other}, expected 0 to 5"))),
         })
     }

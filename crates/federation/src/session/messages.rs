@@ -44,7 +44,7 @@ impl std::fmt::Display for Phase {
 }
 
 /// What is summed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
     /// The sites' updates, with the metrics of their training.

@@ -26,6 +26,8 @@ pub(super) struct Sum {
     /// What the sites are asked at the moment.
     request: Request,
     awaited: BTreeSet<SiteId>,
+    /// Who has said that it takes no part in it any more.
+    refused: BTreeSet<NodeId>,
 }
 
 impl Session {
@@ -146,7 +148,7 @@ impl Session {
                 *self.sum_record(purpose) = Some(record);
                 outputs.push(Output::SumStarted { round, purpose, sum });
                 let awaited = ready.iter().cloned().collect();
-                self.sum = Some(Sum { purpose, coordinator, request, awaited });
+                self.sum = Some(Sum { purpose, coordinator, request, awaited, refused: BTreeSet::new() });
                 outputs.extend(ready.into_iter().map(|site| Output::Ask { site }));
                 self.start_exchange(now_ms);
             }
@@ -247,10 +249,12 @@ impl Session {
             }
             Reply::Agreement(message) => sum.coordinator.agreed(message).map_err(refused)?,
             Reply::Unmasking(message) => sum.coordinator.unmasked(message).map_err(refused)?,
-            Reply::Refused { .. } if !sum.awaited.contains(site) => {
+            Reply::Refused { sid, .. }
+                if !sum.awaited.contains(site) || sid.as_bytes() != sum.coordinator.manifest().sid() =>
+            {
                 return Err(refused(CoordinationError::OutOfTurn));
             }
-            Reply::Refused { reason } => {
+            Reply::Refused { reason, .. } => {
                 let reason = super::bounded(reason);
                 outputs.push(Output::SiteExcluded { site: site.clone(), round, reason: reason.clone() });
                 let record = self.invited(site);
@@ -262,6 +266,7 @@ impl Session {
         }
         if let Some(sum) = &mut self.sum {
             sum.awaited.remove(site);
+            sum.refused.extend(own.filter(|_| matches!(reply, Reply::Refused { .. })));
         }
         self.advance_sum(now_ms, outputs);
         Ok(())
@@ -280,7 +285,7 @@ impl Session {
         let secure = self.protection == Some(Protection::SecureAggregation);
         let enough = self.ready(Purpose::Training).len() >= self.needed_sites() as usize;
         match &mut self.sum {
-            Some(sum) if sum.coordinator.awaits(id) => {
+            Some(sum) if sum.coordinator.awaits(id) && !sum.refused.contains(&id) => {
                 sum.awaited.insert(site.clone());
                 outputs.push(Output::Ask { site: site.clone() });
             }
@@ -326,6 +331,10 @@ impl Session {
                 outputs.push(Output::SumReady { round, purpose });
                 return;
             }
+            if !sum.coordinator.can_still_finish(&sum.refused) {
+                let reason = "too many sites refuse to take the masks off: see their reasons".to_owned();
+                return self.fail(FailureReason::Aggregation { round, reason }, now_ms, outputs);
+            }
             if sum.coordinator.stage() == Stage::Unmasking || !(sum.awaited.is_empty() || overdue) {
                 return;
             }
@@ -333,17 +342,21 @@ impl Session {
                 self.sites.insert(site.clone(), false);
                 outputs.push(Output::SiteLate { site, round });
             }
+            let sid = Digest::from(*sum.coordinator.manifest().sid());
             let next = match sum.coordinator.stage() {
-                Stage::Advertising => sum.coordinator.close_advertising().map(Request::Share),
-                Stage::Sharing => sum.coordinator.close_sharing().map(Request::Mask),
-                Stage::Masking => sum.coordinator.close_masking().map(Request::Agree),
-                Stage::Agreeing | Stage::Unmasking => sum.coordinator.close_agreeing().map(Request::Unmask),
+                Stage::Advertising => sum.coordinator.close_advertising().map(|all| Request::Share(sid, all)),
+                Stage::Sharing => sum.coordinator.close_sharing().map(|all| Request::Mask(sid, all)),
+                Stage::Masking => sum.coordinator.close_masking().map(|survivors| Request::Agree(sid, survivors)),
+                Stage::Agreeing | Stage::Unmasking => {
+                    sum.coordinator.close_agreeing().map(|all| Request::Unmask(sid, all))
+                }
             };
             match next {
                 Ok(request) => {
                     sum.request = request;
                     let awaited = |(site, _): &(&SiteId, &bool)| {
-                        self.roster.id_of(site).is_some_and(|id| sum.coordinator.awaits(id))
+                        let id = self.roster.id_of(site);
+                        id.is_some_and(|id| sum.coordinator.awaits(id) && !sum.refused.contains(&id))
                     };
                     let present = self.sites.iter().filter(|(_, present)| **present).filter(awaited);
                     sum.awaited = present.map(|(site, _)| site.clone()).collect();

@@ -166,7 +166,9 @@ impl Session {
             return;
         }
         let absent = self.sites.values().filter(|present| !**present).count();
-        let could_suffice = !overdue && self.deadline_ms.is_some() && found + absent >= quorum;
+        // Three sites are the least that hide each other: who of them drops out is waited for, if need be without end.
+        let patient = self.deadline_ms.is_some() || self.protection == Some(Protection::SecureAggregation);
+        let could_suffice = !overdue && patient && found + absent >= quorum;
         if !could_suffice {
             let minimum = quorum as u32;
             self.fail(FailureReason::TooFewSites { round, found, minimum }, now_ms, outputs);

@@ -7,6 +7,7 @@ mod config;
 mod learning;
 mod optimizer;
 mod privacy;
+mod secure_simulation;
 mod session;
 mod simulation;
 mod support;

@@ -19,8 +19,12 @@ pub(crate) fn schema() -> Schema {
 
 /// Everybody's names, and keys that are no secret.
 pub(crate) fn roster() -> Roster {
+    roster_of(&["a", "b", "c", "d", "e", "f", "g"])
+}
+
+pub(crate) fn roster_of(names: &[&str]) -> Roster {
     let consortium = SigningKey::from_bytes(&[255; 32]);
-    let members = (1..).zip(["a", "b", "c", "d", "e", "f", "g"]).map(|(number, name)| Member {
+    let members = (1..).zip(names.iter().copied()).map(|(number, name)| Member {
         id: NodeId::try_from(number).unwrap(),
         name: site(name),
         public_key: Digest::from(identity(name).verifying_key().to_bytes()),

@@ -11,7 +11,10 @@ use transport::*;
 use crate::support::*;
 
 /// Every content that was ever written, by path.
-type Record = Arc<Mutex<Vec<(PathBuf, Vec<u8>)>>>;
+type Record = Arc<Mutex<Written>>;
+type Written = Vec<(PathBuf, Vec<u8>)>;
+/// By site and round.
+type Learned = BTreeMap<(u32, u32), Update>;
 
 struct RecordingDisk(Record);
 
@@ -53,7 +56,7 @@ impl Disk for RecordingDisk {
 }
 
 /// Remembers what its trainer has learned in each round, which nobody else may.
-struct Watched(Toy, Arc<Mutex<BTreeMap<(u32, u32), Update>>>);
+struct Watched(Toy, Arc<Mutex<Learned>>);
 
 impl LocalTrainer for Watched {
     fn train_round(
@@ -78,7 +81,7 @@ impl LocalTrainer for Watched {
 }
 
 /// A session of eight rounds: all that was ever written, and what the sites have learned.
-fn recorded(out: &Path, config: SessionConfig) -> (Vec<(PathBuf, Vec<u8>)>, BTreeMap<(u32, u32), Update>) {
+fn recorded(out: &Path, config: SessionConfig) -> (Written, Learned) {
     let (record, truth) = (Record::default(), Arc::new(Mutex::new(BTreeMap::new())));
     let disk = Box::new(RecordingDisk(Arc::clone(&record)));
     let mut server =
@@ -94,7 +97,7 @@ fn recorded(out: &Path, config: SessionConfig) -> (Vec<(PathBuf, Vec<u8>)>, BTre
 }
 
 /// Files of the coordinator that hold two neighbouring values of a site's update.
-fn leaks(record: &[(PathBuf, Vec<u8>)], truth: &BTreeMap<(u32, u32), Update>) -> usize {
+fn leaks(record: &[(PathBuf, Vec<u8>)], truth: &Learned) -> usize {
     let pairs = truth.values().flat_map(|update| update.delta.windows(2));
     let needles: HashSet<[u8; 8]> = pairs
         .filter(|pair| pair.iter().all(|value| *value != 0.0))
