@@ -44,7 +44,8 @@ fuzz_target!(|bytes: &[u8]| {
             }
         }
         _ => {
-            let announcement = SignedAnnouncement { bytes: bytes.to_vec(), signature: bytes.iter().copied().take(64).collect() };
+            let announcement =
+                SignedAnnouncement { bytes: bytes.to_vec(), signature: bytes.iter().copied().take(64).collect() };
             let key = SigningKey::from_bytes(&[7; 32]);
             let list = SignedRoster::sign("f", 1, None, Vec::new(), &key.verifying_key(), &key).expect("an empty list");
             let roster = list.verify(&key.verifying_key()).expect("just signed");

@@ -11,11 +11,12 @@ use federation::{
     Announcement, AnnouncementError, Digest, Evaluation, GlobalModel, Hyperparameters, LocalTrainer, Metrics, Progress,
     Protection, Purpose, SessionId, SignedAnnouncement, SiteId, TrainerError, UpdateProblem,
 };
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::disk::{Disk, FileSystem};
 use crate::keys::{self, KeyError};
-use crate::vault::{Evaluated, SiteState, Trained, Vault, VaultError};
+use crate::vault::{Done, Evaluated, SiteState, Trained, Vault, VaultError};
 
 /// Why a site has no result.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +33,12 @@ pub enum SiteError {
     /// The announced configuration is not the one that came.
     #[error("the training configuration that came is not the one that the coordinator has signed: it is not used")]
     Configuration,
+    /// A task from before the newest one that this site has done.
+    #[error("this site is asked for round {round} of a session in which it has gone further: the request is old")]
+    Overtaken {
+        /// Of the task.
+        round: u32,
+    },
     /// What was trained cannot be sent.
     #[error(transparent)]
     Update(#[from] UpdateProblem),
@@ -41,12 +48,6 @@ pub enum SiteError {
     /// Sealing.
     #[error(transparent)]
     Sealing(#[from] SealingError),
-    /// A late copy of an old request: what was trained since stays.
-    #[error("round {round} is over for this site: it has trained a newer one")]
-    Stale {
-        /// The old one.
-        round: u32,
-    },
     /// Differential privacy without secure aggregation.
     #[error(
         "the site trains with differential privacy, and single metrics would tell what its noise hides: secure aggregation is needed"
@@ -76,7 +77,7 @@ pub enum Outcome {
 }
 
 /// A result as the site itself sees it. It is the site's own.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Own {
     /// Samples behind it.
     pub num_examples: u32,
@@ -133,7 +134,7 @@ impl FederatedClient {
     }
 
     /// [`LocalTrainer::train_round`] without its panics, from an announced model only. The update stays here, or leaves
-    /// sealed.
+    /// sealed. An update that stays is trained once, however often it is asked for: a sum may be on its way with it.
     pub fn train_round(
         &mut self,
         global: &GlobalModel,
@@ -142,14 +143,14 @@ impl FederatedClient {
         hyperparameters: &Hyperparameters,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<(Outcome, Own), SiteError> {
-        let announcement = self.checked(global, announcement, round)?;
+        let announcement = self.checked(global, announcement, round, Purpose::Training)?;
         let config = Digest::of_bytes(&serde_json::to_vec(hyperparameters).unwrap_or_default());
         if announcement.basis.config != Some(config) {
             return Err(SiteError::Configuration);
         }
-        let member = self.membership.as_ref().ok_or(SiteError::NoSession)?;
-        if member.state.trained.as_ref().is_some_and(|trained| trained.round > round) {
-            return Err(SiteError::Stale { round });
+        let known = self.done(&announcement, Purpose::Training).and_then(|state| state.trained.as_ref());
+        if let Some(own) = known.filter(|known| known.basis == announcement.basis).and_then(|known| known.own) {
+            return Ok((ready(own.num_examples), own));
         }
         let mut update = self.guarded(|trainer| trainer.train_round(global, round, hyperparameters, progress))?;
         update.check(&global.schema())?;
@@ -159,24 +160,25 @@ impl FederatedClient {
         let private = hyperparameters.differential_privacy.is_some();
         let site = self.site.clone();
         let member = self.membership.as_mut().ok_or(SiteError::NoSession)?;
+        let mut state = member.state.clone();
+        state.newest = Some(Done { round, purpose: Purpose::Training, protection: announcement.protection });
         if announcement.protection == Protection::Sealed {
             if private {
                 return Err(SiteError::Unmasked);
             }
+            member.commit(state)?;
             return Ok((member.seal(site, &Content::Update(update), &announcement)?, own));
         }
         let digest = Digest::of_values(&update.delta);
         member.vault.put(digest, update.delta.iter().map(|value| value.to_bits()))?;
-        let mut state = member.state.clone();
         // Metrics have no noise: with differential privacy not even their sums leave.
         let totals = if private { Totals::default() } else { Totals::of(update.num_examples, &update.metrics) };
         let num_examples = update.num_examples;
-        state.trained = Some(Trained { round, basis: announcement.basis, update: digest, num_examples, totals });
+        state.trained =
+            Some(Trained { basis: announcement.basis, update: digest, num_examples, totals, own: Some(own) });
         state.words = None;
         member.commit(state)?;
-        // Larger numbers are said to be smaller: the weight of one site has an end.
-        let samples_at_most = num_examples.checked_next_power_of_two().unwrap_or(u32::MAX).min(1 << 24);
-        Ok((Outcome::Ready { samples_at_most }, own))
+        Ok((ready(num_examples), own))
     }
 
     /// [`LocalTrainer::evaluate`] without its panics. The judgement stays here, or leaves sealed.
@@ -188,7 +190,11 @@ impl FederatedClient {
         hyperparameters: &Hyperparameters,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<(Outcome, Option<Own>), SiteError> {
-        let announcement = self.checked(global, announcement, round)?;
+        let announcement = self.checked(global, announcement, round, Purpose::Evaluation)?;
+        let known = self.done(&announcement, Purpose::Evaluation).and_then(|state| state.evaluated.as_ref());
+        if let Some(known) = known.filter(|known| known.basis == announcement.basis) {
+            return Ok((Outcome::Ready { samples_at_most: 1 }, known.own));
+        }
         let evaluation = self.guarded(|trainer| trainer.evaluate(global, progress))?;
         evaluation.as_ref().map_or(Ok(()), Evaluation::check)?;
         let own = evaluation.map(|Evaluation { num_examples, metrics }| Own {
@@ -199,13 +205,16 @@ impl FederatedClient {
         });
         let site = self.site.clone();
         let member = self.membership.as_mut().ok_or(SiteError::NoSession)?;
+        let mut state = member.state.clone();
+        state.newest = Some(Done { round, purpose: Purpose::Evaluation, protection: announcement.protection });
         if announcement.protection == Protection::Sealed {
+            member.commit(state)?;
             return Ok((member.seal(site, &Content::Evaluation(evaluation), &announcement)?, own));
         }
         let told = evaluation.filter(|_| hyperparameters.differential_privacy.is_none());
         let totals = told.map(|evaluation| Totals::of(evaluation.num_examples, &evaluation.metrics));
-        let mut state = member.state.clone();
-        state.evaluated = Some(Evaluated { basis: announcement.basis, totals: totals.unwrap_or_default() });
+        let totals = totals.unwrap_or_default();
+        state.evaluated = Some(Evaluated { basis: announcement.basis, totals, own });
         member.commit(state)?;
         Ok((Outcome::Ready { samples_at_most: 1 }, own))
     }
@@ -216,15 +225,32 @@ impl FederatedClient {
         self.membership.as_mut().ok_or(SiteError::NoSession)?.answer(request)
     }
 
-    /// What came, if the coordinator has signed exactly that.
+    /// What came, if the coordinator has signed exactly that, and it is neither old nor less protected than before.
     fn checked(
         &self,
         global: &GlobalModel,
         announcement: &SignedAnnouncement,
         round: u32,
+        purpose: Purpose,
     ) -> Result<Announcement, SiteError> {
         let member = self.membership.as_ref().ok_or(SiteError::NoSession)?;
-        Ok(announcement.verify(&member.state.roster, &member.session, round, global.digest())?)
+        let announcement = announcement.verify(&member.state.roster, &member.session, round, global.digest())?;
+        if let Some(newest) = member.state.newest {
+            if (newest.round, newest.purpose) > (round, purpose) {
+                return Err(SiteError::Overtaken { round });
+            }
+            if newest.protection != announcement.protection {
+                return Err(AnnouncementError::Lowered { sites: member.state.roster.members().len() }.into());
+            }
+        }
+        Ok(announcement)
+    }
+
+    /// The site's state, if this very task is the newest that it has done.
+    fn done(&self, announcement: &Announcement, purpose: Purpose) -> Option<&SiteState> {
+        let state = &self.membership.as_ref()?.state;
+        let same = |done: &Done| (done.round, done.purpose) == (announcement.round, purpose);
+        state.newest.as_ref().is_some_and(same).then_some(state)
     }
 
     fn guarded<T>(
@@ -318,7 +344,11 @@ impl Membership {
                         words
                     }
                     // Made before: what is sent again is what was sent then.
-                    (Reply::Masked(message), None) => self.vault.get(Digest::from(message.digest))?,
+                    (Reply::Masked(message), None) if self.state.words == Some(Digest::from(message.digest)) => {
+                        self.vault.get(Digest::from(message.digest))?
+                    }
+                    // The site has learned something new since: that sum is over.
+                    (Reply::Masked(_), None) => return Ok(None),
                     _ => Vec::new(),
                 };
                 self.commit(next)?;
@@ -331,6 +361,11 @@ impl Membership {
             }
         }
     }
+}
+
+/// Larger numbers are said to be smaller: the weight of one site has an end.
+fn ready(num_examples: u32) -> Outcome {
+    Outcome::Ready { samples_at_most: num_examples.checked_next_power_of_two().unwrap_or(u32::MAX).min(1 << 24) }
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {

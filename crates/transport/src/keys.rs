@@ -29,6 +29,12 @@ pub enum KeyError {
         /// The file.
         path: PathBuf,
     },
+    /// A key of somebody or something else.
+    #[error("{} is not the key that the session's roster names: restore it from a backup", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
     /// The operating system has no randomness.
     #[error("the operating system gives no random numbers: {0}")]
     Random(String),
@@ -47,25 +53,29 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], KeyError> {
     Ok(bytes)
 }
 
+/// The secret in that file.
+pub(crate) fn known_secret(path: &Path) -> Result<[u8; 32], KeyError> {
+    let text = fs::read_to_string(path);
+    let text = text.map_err(|source| match source.kind() {
+        io::ErrorKind::InvalidData => KeyError::Malformed { path: path.to_owned() },
+        _ => KeyError::Io { action: "read", path: path.to_owned(), source },
+    })?;
+    let digest = Digest::try_from(text.trim().to_owned());
+    digest.map(|key| *key.as_bytes()).map_err(|_| KeyError::Malformed { path: path.to_owned() })
+}
+
 /// The secret in that file, made where there is none. Only its owner may read it.
 pub(crate) fn secret(disk: &dyn Disk, path: &Path) -> Result<[u8; 32], KeyError> {
-    let failed = |action| move |source| KeyError::Io { action, path: path.to_owned(), source };
-    match fs::read_to_string(path) {
-        Ok(text) => {
-            let digest = Digest::try_from(text.trim().to_owned());
-            digest.map(|key| *key.as_bytes()).map_err(|_| KeyError::Malformed { path: path.to_owned() })
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let key = random()?;
-            let text = Digest::from(key).to_string();
-            let folder = path.parent().unwrap_or(Path::new("."));
-            disk::create_dir(disk, folder).map_err(failed("create the folder of"))?;
-            disk::replace_private(disk, path, &mut |writer| writer.write_all(text.as_bytes()))
-                .map_err(failed("write"))?;
-            Ok(key)
-        }
-        Err(error) => Err(failed("read")(error)),
+    if path.exists() {
+        return known_secret(path);
     }
+    let failed = |action| move |source| KeyError::Io { action, path: path.to_owned(), source };
+    let key = random()?;
+    let text = Digest::from(key).to_string();
+    let folder = path.parent().unwrap_or(Path::new("."));
+    disk::create_dir(disk, folder).map_err(failed("create the folder of"))?;
+    disk::replace_private(disk, path, &mut |writer| writer.write_all(text.as_bytes())).map_err(failed("write"))?;
+    Ok(key)
 }
 
 /// Where a site that lives below `out` keeps what is its own.

@@ -24,6 +24,6 @@ pub use client::{FederatedClient, Outcome, Own, SiteError};
 pub use disk::{Disk, FileSystem};
 pub use keys::{KeyError, site_folder};
 pub use observer::{Event, Observer, Stop, Task};
-pub use server::{FederatedServer, ModelFormat, ServerError};
+pub use server::{Clock, FederatedServer, Machine, ModelFormat, ServerError};
 pub use store::{StoreError, read_history};
 pub use vault::VaultError;

@@ -95,6 +95,30 @@ pub enum ServerError {
     Announcement(#[from] AnnouncementError),
 }
 
+/// Milliseconds since 1970.
+pub type Clock = Box<dyn Fn() -> u64 + Send>;
+
+/// What a server has of its machine. Tests bring their own.
+pub struct Machine {
+    /// Where sessions are kept.
+    pub disk: Box<dyn Disk>,
+    /// What deadlines are measured with. A session survives a clock that jumps, its deadlines jump with it.
+    pub clock: Clock,
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self::on(Box::new(FileSystem))
+    }
+}
+
+impl Machine {
+    /// This machine with another disk.
+    pub fn on(disk: Box<dyn Disk>) -> Self {
+        Self { disk, clock: steady_clock() }
+    }
+}
+
 /// A session on this machine's disk.
 pub struct FederatedServer {
     session: Session,
@@ -120,17 +144,17 @@ impl FederatedServer {
         initial: GlobalModel,
         format: Box<dyn ModelFormat>,
     ) -> Result<Self, ServerError> {
-        Self::create_on(Box::new(FileSystem), out, id, sites, config, initial, format)
+        Self::create_on(Machine::default(), out, id, sites, config, initial, format)
     }
 
     /// Opens a session to go on with it.
     pub fn open(out: &Path, id: SessionId, format: Box<dyn ModelFormat>) -> Result<Self, ServerError> {
-        Self::open_on(Box::new(FileSystem), out, id, format)
+        Self::open_on(Machine::default(), out, id, format)
     }
 
-    /// [`FederatedServer::create`] on another disk.
+    /// [`FederatedServer::create`] on another machine.
     pub fn create_on(
-        disk: Box<dyn Disk>,
+        machine: Machine,
         out: &Path,
         id: SessionId,
         sites: &[SiteId],
@@ -138,7 +162,7 @@ impl FederatedServer {
         initial: GlobalModel,
         format: Box<dyn ModelFormat>,
     ) -> Result<Self, ServerError> {
-        let clock = Clock::start();
+        let Machine { disk, clock } = machine;
         config.validate()?;
         if let Some(index) = initial.parameters.iter().position(|v| !v.is_finite()) {
             return Err(ServerError::InitialModel { index, value: initial.parameters[index] });
@@ -148,9 +172,9 @@ impl FederatedServer {
         if store.model_path().exists() {
             return Err(ServerError::ModelExists { path: store.model_path() });
         }
-        let keys = Keys::of(&store)?;
+        let keys = Keys::make(&store)?;
         let roster = store.local_roster(sites, &keys.identity)?;
-        let session = Session::new(id, config, initial.schema(), roster, digest, clock.now_ms())?;
+        let session = Session::new(id, config, initial.schema(), roster, digest, clock())?;
         store.put(digest, &initial.parameters)?;
         let global = Arc::new(GlobalModel { round: 0, ..initial });
         let mut server = Self {
@@ -168,17 +192,16 @@ impl FederatedServer {
         Ok(server)
     }
 
-    /// [`FederatedServer::open`] on another disk.
+    /// [`FederatedServer::open`] on another machine.
     pub fn open_on(
-        disk: Box<dyn Disk>,
+        Machine { disk, clock }: Machine,
         out: &Path,
         id: SessionId,
         format: Box<dyn ModelFormat>,
     ) -> Result<Self, ServerError> {
         let (store, Snapshot { session, optimizer, .. }) = SessionStore::open(disk, out, id)?;
         let global = Arc::new(load_global(&store, &session)?);
-        let clock = Clock::start();
-        let keys = Keys::of(&store)?;
+        let keys = Keys::known(&store, &session)?;
         let (mirrored, history_kept_aside) = (None, None);
         let mut server = Self { session, global, optimizer, store, keys, format, mirrored, history_kept_aside, clock };
         // What the commit before the crash may not have reached.
@@ -214,7 +237,7 @@ impl FederatedServer {
 
     /// Milliseconds since 1970, as [`FederatedServer::step`] reads them.
     pub fn now_ms(&self) -> u64 {
-        self.clock.now_ms()
+        (self.clock)()
     }
 
     /// What the coordinator says, and signs, about the newest global model.
@@ -345,8 +368,7 @@ impl FederatedServer {
                 let model = global.digest();
                 let outputs = next.step(&input(model), self.now_ms())?;
                 self.store.put(model, &global.parameters)?;
-                self.commit(next, optimizer)?;
-                self.global = Arc::new(global);
+                self.commit_model(next, optimizer, Some(global))?;
                 self.publish_if_completed()?;
                 Ok(outputs)
             }
@@ -391,10 +413,23 @@ impl FederatedServer {
     }
 
     fn commit(&mut self, next: Session, optimizer: Vec<Digest>) -> Result<(), ServerError> {
+        self.commit_model(next, optimizer, None)
+    }
+
+    /// Session and model change together, whether or not the history can be written afterwards.
+    fn commit_model(
+        &mut self,
+        next: Session,
+        optimizer: Vec<Digest>,
+        global: Option<GlobalModel>,
+    ) -> Result<(), ServerError> {
         let snapshot = Snapshot::new(next, optimizer);
         self.store.commit(&snapshot)?;
         self.session = snapshot.session;
         self.optimizer = snapshot.optimizer;
+        if let Some(global) = global {
+            self.global = Arc::new(global);
+        }
         self.mirror()
     }
 
@@ -450,25 +485,25 @@ struct Keys {
 }
 
 impl Keys {
-    fn of(store: &SessionStore) -> Result<Self, KeyError> {
+    fn make(store: &SessionStore) -> Result<Self, KeyError> {
         let identity = SigningKey::from_bytes(&store.secret("coordinator.key")?);
         Ok(Self { identity, sealing: Zeroizing::new(store.secret("sealing.key")?) })
+    }
+
+    /// With another key than the roster's every site would refuse what the coordinator says.
+    fn known(store: &SessionStore, session: &Session) -> Result<Self, KeyError> {
+        let (identity, path) = store.known_secret("coordinator.key")?;
+        let identity = SigningKey::from_bytes(&identity);
+        if session.roster().coordinator() != Some(identity.verifying_key()) {
+            return Err(KeyError::Foreign { path });
+        }
+        Ok(Self { identity, sealing: Zeroizing::new(store.known_secret("sealing.key")?.0) })
     }
 }
 
 /// The time of day at the start, continued by a clock that nobody sets.
-struct Clock {
-    started: Instant,
-    started_ms: u64,
-}
-
-impl Clock {
-    fn start() -> Self {
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { started: Instant::now(), started_ms: since_1970.as_millis() as u64 }
-    }
-
-    fn now_ms(&self) -> u64 {
-        self.started_ms + self.started.elapsed().as_millis() as u64
-    }
+fn steady_clock() -> Clock {
+    let started_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+    let started = Instant::now();
+    Box::new(move || started_ms + started.elapsed().as_millis() as u64)
 }

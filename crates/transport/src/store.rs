@@ -19,12 +19,13 @@ use std::path::{Path, PathBuf};
 use federation::secagg::Roster;
 use federation::{Digest, HistoryError, Session, SessionId, SessionRecord, SigningKey, SiteId, TrainingHistory};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::disk::{self, Disk, Fill};
 use crate::keys::{self, KeyError};
 
 /// Version of `session.json`.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// Why a session cannot be stored or loaded.
 #[derive(Debug, thiserror::Error)]
@@ -136,10 +137,19 @@ impl Word for u32 {
     }
 }
 
-/// The content of `session.json`.
+/// `session.json`: a state with the hash of its text. A changed digit would be read as another state otherwise.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored<'a> {
+    format: u32,
+    sha256: Digest,
+    #[serde(borrow)]
+    state: &'a RawValue,
+}
+
+/// The state that `session.json` holds.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Snapshot {
-    format: u32,
     pub(crate) session: Session,
     /// The vectors of the server optimiser's state.
     pub(crate) optimizer: Vec<Digest>,
@@ -147,7 +157,7 @@ pub(crate) struct Snapshot {
 
 impl Snapshot {
     pub(crate) fn new(session: Session, optimizer: Vec<Digest>) -> Self {
-        Self { format: FORMAT, session, optimizer }
+        Self { session, optimizer }
     }
 
     fn needed_objects(&self) -> BTreeSet<Digest> {
@@ -193,7 +203,12 @@ impl SessionStore {
         if version.format != FORMAT {
             return Err(StoreError::Format { path, found: version.format });
         }
-        let snapshot: Snapshot = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
+        let stored: Stored<'_> = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
+        let found = Digest::of_bytes(stored.state.get().as_bytes());
+        if found != stored.sha256 {
+            return Err(damaged(format!("the SHA-256 of its state is {found}, written is {}", stored.sha256)));
+        }
+        let snapshot: Snapshot = serde_json::from_str(stored.state.get()).map_err(|e| damaged(e.to_string()))?;
         if snapshot.session.id() != &store.id {
             return Err(damaged(format!("it belongs to session {}", snapshot.session.id())));
         }
@@ -233,6 +248,12 @@ impl SessionStore {
     /// A secret of the coordinator in this session, made at the first time.
     pub(crate) fn secret(&self, name: &str) -> Result<[u8; 32], KeyError> {
         keys::secret(self.disk.as_ref(), &directory(&self.out, &self.id).join(name))
+    }
+
+    /// A secret that was made before, with its path.
+    pub(crate) fn known_secret(&self, name: &str) -> Result<([u8; 32], PathBuf), KeyError> {
+        let path = directory(&self.out, &self.id).join(name);
+        Ok((keys::known_secret(&path)?, path))
     }
 
     /// The roster of sites that live below the same directory.
@@ -289,7 +310,11 @@ impl SessionStore {
     /// Makes a state the one to resume from.
     pub(crate) fn commit(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
         let path = self.snapshot_path();
-        let mut fill = |writer: &mut dyn io::Write| serde_json::to_writer(writer, snapshot).map_err(io::Error::from);
+        let mut fill = |writer: &mut dyn io::Write| {
+            let state = serde_json::value::to_raw_value(snapshot)?;
+            let sha256 = Digest::of_bytes(state.get().as_bytes());
+            Ok(serde_json::to_writer(writer, &Stored { format: FORMAT, sha256, state: &state })?)
+        };
         disk::replace(self.disk.as_ref(), &path, &mut fill).map_err(io_error("write", &path))?;
         self.remove_unneeded(&snapshot.needed_objects());
         Ok(())

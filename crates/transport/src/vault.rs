@@ -13,9 +13,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use federation::secagg::{Basis, Participant, Roster, Standing, Totals};
-use federation::{Digest, SessionId, SigningKey, SiteId, StorageKey};
+use federation::{Digest, Protection, Purpose, SessionId, SigningKey, SiteId, StorageKey};
 use serde::{Deserialize, Serialize};
 
+use crate::client::Own;
 use crate::disk::{self, Disk};
 use crate::keys::{self, KeyError};
 use crate::store::advice;
@@ -69,16 +70,28 @@ pub(crate) struct SiteState {
     pub(crate) evaluated: Option<Evaluated>,
     /// Its masked words in the open sum.
     pub(crate) words: Option<Digest>,
+    /// The newest task that it has done.
+    #[serde(default)]
+    pub(crate) newest: Option<Done>,
+}
+
+/// A task that a site has done.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Done {
+    pub(crate) round: u32,
+    pub(crate) purpose: Purpose,
+    pub(crate) protection: Protection,
 }
 
 /// An update that waits for its sum.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Trained {
-    pub(crate) round: u32,
     pub(crate) basis: Basis,
     pub(crate) update: Digest,
     pub(crate) num_examples: u32,
     pub(crate) totals: Totals,
+    #[serde(default)]
+    pub(crate) own: Option<Own>,
 }
 
 /// A judgement that waits for its sum.
@@ -86,6 +99,8 @@ pub(crate) struct Trained {
 pub(crate) struct Evaluated {
     pub(crate) basis: Basis,
     pub(crate) totals: Totals,
+    #[serde(default)]
+    pub(crate) own: Option<Own>,
 }
 
 /// A site's own folder for one session.
@@ -126,6 +141,7 @@ impl Vault {
             trained: None,
             evaluated: None,
             words: None,
+            newest: None,
         };
         Ok((vault, state))
     }

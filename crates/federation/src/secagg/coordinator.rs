@@ -301,12 +301,10 @@ impl Coordinator {
         if !sum.members.contains_key(&id) {
             return Err(CoordinationError::Unexpected(id));
         }
-        match sum.arrived.get(&id) {
-            // A retry after a lost answer.
-            Some(known) if *known == message.digest => return Ok(()),
-            Some(_) => return Err(CoordinationError::Repeated(id)),
-            None => {}
+        if sum.arrived.get(&id).is_some_and(|known| *known != message.digest) {
+            return Err(CoordinationError::Repeated(id));
         }
+        // A retry after a lost answer is checked all the same: its words take the place of those that are stored.
         self.verify(id, &masked_text(&sum.t2, id, message.words, &message.digest), &message.signature)?;
         let expected = self.manifest.words();
         if words.len() != expected || message.words != expected as u64 {

@@ -272,6 +272,21 @@ pub(super) fn is_signed(key: &VerifyingKey, text: &[u8], signature: &[u8; 64]) -
     key.verify_strict(text, &Signature::from_bytes(signature)).is_ok()
 }
 
+impl Basis {
+    /// Whether a sum about this takes an update that is about `own`.
+    pub(super) fn expect(&self, own: &Basis) -> Result<(), Abort> {
+        let parts = [
+            ("global model", self.model == own.model),
+            ("network", self.schema == own.schema),
+            ("training configuration", self.config == own.config),
+        ];
+        match parts.into_iter().find(|(_, same)| !same) {
+            Some((what, _)) => Err(Abort::Basis { what }),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Node {
     /// R0: joins a sum. `basis` is what the site's update is about.
     ///
@@ -304,15 +319,7 @@ impl Node {
         if keys.get(&id) != Some(&Digest::from(identity.verifying_key().to_bytes())) {
             return Err(Abort::Signature(id));
         }
-        let theirs = manifest.basis();
-        let parts = [
-            ("global model", theirs.model == basis.model),
-            ("network", theirs.schema == basis.schema),
-            ("training configuration", theirs.config == basis.config),
-        ];
-        if let Some((what, _)) = parts.into_iter().find(|(_, same)| !same) {
-            return Err(Abort::Basis { what });
-        }
+        manifest.basis().expect(basis)?;
         if standing.unmasked.get(manifest.job()).is_some_and(|unmasked| *unmasked >= round) {
             return Err(Abort::UnmaskedBefore { round });
         }

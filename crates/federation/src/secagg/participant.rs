@@ -62,9 +62,9 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether the request is merely old or early, as a late copy of one is: nothing is to be said about it.
+    /// Whether the request is merely old or early: nothing is to be said about it.
     pub fn is_out_of_turn(&self) -> bool {
-        matches!(self, Self::Abort(Abort::OutOfTurn | Abort::Stale { .. }))
+        matches!(self, Self::Abort(Abort::OutOfTurn))
     }
 }
 
@@ -99,8 +99,9 @@ impl Participant {
             let reply = Reply::from_bytes(&last.reply).map_err(|_| Abort::Ended)?;
             return Ok(Answer { reply, words: None });
         }
+        // Late copies: of a request of another sum, or to join the one that it has joined.
         let own = self.manifest().map(|manifest| Digest::from(*manifest.sid()));
-        if !matches!(request, Request::Join(_)) && own != Some(request.sid()) {
+        if matches!(request, Request::Join(_)) == (own == Some(request.sid())) {
             return Err(Abort::OutOfTurn.into());
         }
         let mut words = None;
@@ -117,6 +118,8 @@ impl Participant {
             Request::Share(_, all) => Reply::Shares(self.node()?.share(all, around.identity)?),
             Request::Mask(_, all) => {
                 let node = self.node()?;
+                // It may have been made to train from another model since it joined.
+                node.manifest().basis().expect(&around.basis)?;
                 let mut masked = (around.encode)(&node.manifest().encoding())?;
                 let message = node.mask(all, &mut masked, around.identity)?;
                 words = Some(masked);

@@ -43,7 +43,7 @@ impl std::fmt::Display for Phase {
     }
 }
 
-/// What is summed.
+/// What is summed, in the order of a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {

@@ -83,9 +83,9 @@ impl LocalTrainer for Watched {
 /// A session of eight rounds: all that was ever written, and what the sites have learned.
 fn recorded(out: &Path, config: SessionConfig) -> (Written, Learned) {
     let (record, truth) = (Record::default(), Arc::new(Mutex::new(BTreeMap::new())));
-    let disk = Box::new(RecordingDisk(Arc::clone(&record)));
+    let machine = Machine::on(Box::new(RecordingDisk(Arc::clone(&record))));
     let mut server =
-        FederatedServer::create_on(disk, out, id("s"), &sites(), config, initial(), Box::new(Raw)).unwrap();
+        FederatedServer::create_on(machine, out, id("s"), &sites(), config, initial(), Box::new(Raw)).unwrap();
     let client = |(name, seed): (&str, u32)| {
         let toy = Toy { seed, habit: Habit::None, step_time: std::time::Duration::ZERO };
         FederatedClient::new(site(name), Box::new(Watched(toy, Arc::clone(&truth))))

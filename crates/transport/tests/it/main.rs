@@ -7,3 +7,5 @@ mod crash;
 mod run;
 mod store;
 mod support;
+#[expect(dead_code, reason = "the simulation uses the rest")]
+mod troubled_disk;

@@ -73,15 +73,18 @@ fn what_cannot_be_opened_says_why() {
     let model = create(out.path(), "s").unwrap().session().model();
     let snapshot = out.path().join("sessions/s/session.json");
     let good = fs::read_to_string(&snapshot).unwrap();
-    fs::write(&snapshot, good.replace("\"format\":2", "\"format\":3")).unwrap();
+    fs::write(&snapshot, good.replace("\"format\":3", "\"format\":4")).unwrap();
     assert_eq!(
         text(open(), out.path()),
-        "OUT/sessions/s/session.json has format 3, this program knows 2: go on with the program that made it, or start a \
+        "OUT/sessions/s/session.json has format 4, this program knows 3: go on with the program that made it, or start a \
          new session"
     );
     fs::write(&snapshot, &good[..good.len() / 2]).unwrap();
     assert!(text(open(), out.path()).starts_with("OUT/sessions/s/session.json is damaged (EOF while parsing"));
     fs::write(&snapshot, good.replace("\"id\":\"s\"", "\"id\":\"t\"")).unwrap();
+    assert!(text(open(), out.path()).contains("the SHA-256 of its state is "));
+    create(out.path(), "t").unwrap();
+    fs::copy(out.path().join("sessions/t/session.json"), &snapshot).unwrap();
     assert!(text(open(), out.path()).contains("it belongs to session t"));
     fs::write(&snapshot, good).unwrap();
     let object = out.path().join("sessions/s/objects").join(model.to_string());
