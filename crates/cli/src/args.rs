@@ -218,7 +218,8 @@ fn one_of<T: Copy + Send + Sync + 'static>(choices: Choices<T>) -> impl TypedVal
 }
 
 fn algorithm() -> impl TypedValueParser<Value = Algorithm> {
-    PossibleValuesParser::new(["FedAvg", "FedProx", "FedAvgM", "FedAdam"]).try_map(|name| name.parse::<Algorithm>())
+    PossibleValuesParser::new(["FedAvg", "FedProx", "SCAFFOLD", "FedAvgM", "FedAdam"])
+        .try_map(|name| name.parse::<Algorithm>())
 }
 
 fn site(text: &str) -> Result<NamedFolder, String> {

@@ -57,9 +57,14 @@ fn files(folder: &Path) -> Vec<std::path::PathBuf> {
 }
 
 /// A session of three is masked; wherever it is killed, it goes on to the same model; nothing of a single site is in what the
-/// coordinator keeps.
+/// coordinator keeps. With SCAFFOLD, which has the most to keep: control variates at the sites and with the model.
 #[test]
 fn three_hospitals_are_summed_securely_and_outlive_kills() {
+    let train = |out: &Path| {
+        let mut command = train(out);
+        command.args(["--algorithm", "SCAFFOLD"]);
+        command
+    };
     let reference = tempfile::tempdir().unwrap();
     let run: Run = train(reference.path()).output().unwrap().into();
     assert_eq!(run.code, Some(0), "{run:?}");

@@ -7,7 +7,7 @@ use std::path::Path;
 use detector::inference::{Mode, PredictOptions};
 use detector::network::{ClassicUNet3dConfig, UNet3dConfig};
 use detector::training::{
-    AdamWConfig, NoiseSecret, PatientPrivacy, Proximal, Sampling, Trainer, TrainingConfig, TrainingState,
+    AdamWConfig, Correction, NoiseSecret, PatientPrivacy, Sampling, Trainer, TrainingConfig, TrainingState,
 };
 use detector::{Architecture, Device, Model, ParameterSchema, Plan, PreparedScan, Provenance};
 use imaging::luna16::Finding;
@@ -236,14 +236,14 @@ fn the_proximal_term_is_added_to_private_steps() {
     let config = private(config(2), 1.0, 0.1);
     let scans = patients(&scan(folder.path(), &config.plan).0, 4);
     let anchor = vec![0.0; start(&config).parameters.len()];
-    let step = |proximal: Option<Proximal<'_>>| {
+    let step = |correction: Option<Correction<'_>>| {
         let secret = NoiseSecret::new([1; 32]);
         let mut trainer = Trainer::private(&config, &scans, &Device::flex(), start(&config), secret).unwrap();
-        trainer.step(proximal).unwrap().gradient_norm
+        trainer.step(correction).unwrap().gradient_norm
     };
     // A pull that is much longer than the noise.
     let pull = start(&config).parameters.iter().map(|p| f64::from(*p).powi(2)).sum::<f64>().sqrt() * 1e4;
-    let (without, with) = (step(None), step(Some(Proximal { mu: 1e4, anchor: &anchor })));
+    let (without, with) = (step(None), step(Some(Correction::Proximal { mu: 1e4, anchor: &anchor })));
     assert!((with - pull).abs() < 2.0 * without && without < 0.01 * pull, "{without} {with} {pull}");
 }
 

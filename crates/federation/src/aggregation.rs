@@ -205,7 +205,12 @@ impl MeanDelta {
 
     /// The mean of every parameter, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = f64> {
-        (0..self.parameter_count()).map(|index| match &self.sums {
+        self.iter_from(0)
+    }
+
+    /// [`MeanDelta::iter`] from a position on.
+    pub(crate) fn iter_from(&self, start: usize) -> impl ExactSizeIterator<Item = f64> {
+        (start..self.parameter_count()).map(|index| match &self.sums {
             Sums::Wide(sums) => sums[index] as f64 / self.total_weight * self.unit,
             Sums::Words(words) => f64::from(words[index] as i32) * self.unit / self.total_weight,
         })

@@ -45,6 +45,10 @@ pub enum Algorithm {
         /// Strength of the proximal term, 0 to 10.
         mu: f64,
     },
+    /// Sites correct their gradients by how they differ from everybody's (Karimireddy et al. 2020, arXiv 1910.06378,
+    /// algorithm 1), which keeps them together where their data differ. It doubles what travels: see
+    /// [`GlobalModel::control`](crate::GlobalModel::control).
+    Scaffold,
     /// Momentum at the server (Hsu et al. 2019, arXiv 1909.06335).
     FedAvgM {
         /// Decay of the momentum, 0 to below 1.
@@ -66,18 +70,15 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// The weight `mu` of the proximal term that a site adds to its loss; 0 for all but FedProx.
-    pub fn proximal_mu(&self) -> f64 {
-        match self {
-            Self::FedProx { mu } => *mu,
-            _ => 0.0,
-        }
+    /// Vectors of the model's length that travel each way: the weights, and what goes with them.
+    pub fn vectors(&self) -> usize {
+        if *self == Self::Scaffold { 2 } else { 1 }
     }
 }
 
 /// A name that is no [`Algorithm`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("algorithm {0:?} is not known: choose FedAvg, FedProx, FedAvgM or FedAdam")]
+#[error("algorithm {0:?} is not known: choose FedAvg, FedProx, SCAFFOLD, FedAvgM or FedAdam")]
 pub struct UnknownAlgorithm(String);
 
 impl std::str::FromStr for Algorithm {
@@ -88,6 +89,7 @@ impl std::str::FromStr for Algorithm {
         match name.to_ascii_lowercase().as_str() {
             "fedavg" => Ok(Self::FedAvg),
             "fedprox" => Ok(Self::FedProx { mu: 0.01 }),
+            "scaffold" => Ok(Self::Scaffold),
             "fedavgm" => Ok(Self::FedAvgM { momentum: 0.9, server_lr: 1.0 }),
             "fedadam" => Ok(Self::FedAdam { server_lr: 0.01, beta1: 0.9, beta2: 0.99, tau: 1e-3 }),
             _ => Err(UnknownAlgorithm(name.chars().take(40).collect())),
@@ -224,6 +226,14 @@ impl SessionConfig {
                 "with secure aggregation only",
                 "sealed updates come with metrics that are not private: leave protection or privacy out",
             );
+            checks.check(
+                h.algorithm != Algorithm::Scaffold,
+                "hyperparameters.algorithm.Scaffold",
+                "on with differential_privacy",
+                "SCAFFOLD without differential privacy only",
+                "SCAFFOLD corrects by the sites' mean gradients, in which the noise would be far larger than what is corrected: \
+                 choose another algorithm",
+            );
         }
         checks.within(
             "minimum_sites",
@@ -322,13 +332,13 @@ impl Checks {
                 decay("hyperparameters.algorithm.FedAdam.beta1", beta1);
                 decay("hyperparameters.algorithm.FedAdam.beta2", beta2);
             }
-            Algorithm::FedAvg | Algorithm::FedProx { .. } => {}
+            Algorithm::FedAvg | Algorithm::FedProx { .. } | Algorithm::Scaffold => {}
         }
         let mut positive = |field, value: f64, most: f64, allowed, advice| {
             self.number(field, value, value > 0.0 && value <= most, allowed, advice);
         };
         match *algorithm {
-            Algorithm::FedAvg => {}
+            Algorithm::FedAvg | Algorithm::Scaffold => {}
             Algorithm::FedProx { mu } => self.number(
                 "hyperparameters.algorithm.FedProx.mu",
                 mu,

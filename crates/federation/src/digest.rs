@@ -37,9 +37,14 @@ impl Digest {
 
     /// Hash of the values' little-endian bytes: what `sha256sum` prints for a file that holds them.
     pub fn of_values(values: &[f32]) -> Self {
+        Self::of_parts([values])
+    }
+
+    /// [`Digest::of_values`] of several vectors, one behind the other.
+    pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [f32]>) -> Self {
         let mut hasher = Hasher::default();
         let mut block = [0u8; 4096];
-        for chunk in values.chunks(block.len() / 4) {
+        for chunk in parts.into_iter().flat_map(|values| values.chunks(1024)) {
             for (bytes, value) in block.chunks_exact_mut(4).zip(chunk) {
                 bytes.copy_from_slice(&value.to_le_bytes());
             }

@@ -1,15 +1,17 @@
 //! What travels: the global model to the sites, an update and metrics back.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
-use crate::Digest;
+use crate::{Algorithm, Digest};
 
 /// What makes two parameter vectors compatible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Schema {
     /// Hash of the names, shapes and order of the tensors that were flattened; the owner of the network defines it.
     pub hash: Digest,
-    /// Length of the flat vector.
+    /// Length of the vector that travels: of the parameters, and of what goes with them.
     pub parameter_count: usize,
 }
 
@@ -20,19 +22,42 @@ pub struct GlobalModel {
     pub round: u32,
     /// All parameters, flat.
     pub parameters: Vec<f32>,
+    /// SCAFFOLD's `c`, the mean of the sites' gradients in the round before, as long as the parameters; empty with other
+    /// algorithms, and behind the last round.
+    pub control: Vec<f32>,
     /// [`Schema::hash`] of the parameters.
     pub schema_hash: Digest,
 }
 
 impl GlobalModel {
-    /// Hash of the parameters: the model's identity.
+    /// The start of a session from these parameters.
+    pub fn initial(parameters: Vec<f32>, schema_hash: Digest, algorithm: &Algorithm) -> Self {
+        let control = vec![0.0; parameters.len() * (algorithm.vectors() - 1)];
+        Self { round: 0, parameters, control, schema_hash }
+    }
+
+    /// The model of a round from what [`GlobalModel::vector`] gave.
+    pub fn from_vector(mut vector: Vec<f32>, round: u32, schema: &Schema, algorithm: &Algorithm) -> Self {
+        let control = vector.split_off(vector.len().min(schema.parameter_count / algorithm.vectors()));
+        Self { round, parameters: vector, control, schema_hash: schema.hash }
+    }
+
+    /// Everything that travels: the parameters and, behind them, the control variate.
+    pub fn vector(&self) -> Cow<'_, [f32]> {
+        if self.control.is_empty() {
+            return Cow::Borrowed(&self.parameters);
+        }
+        Cow::Owned([self.parameters.as_slice(), &self.control].concat())
+    }
+
+    /// Hash of [`GlobalModel::vector`]: the model's identity.
     pub fn digest(&self) -> Digest {
-        Digest::of_values(&self.parameters)
+        Digest::of_parts([self.parameters.as_slice(), &self.control])
     }
 
     /// What an update of this model must look like.
     pub fn schema(&self) -> Schema {
-        Schema { hash: self.schema_hash, parameter_count: self.parameters.len() }
+        Schema { hash: self.schema_hash, parameter_count: self.parameters.len() + self.control.len() }
     }
 }
 
@@ -48,7 +73,8 @@ impl std::fmt::Debug for GlobalModel {
 /// What a site learned in one round.
 #[derive(Clone, PartialEq)]
 pub struct Update {
-    /// Trained parameters minus the global ones, flat.
+    /// Trained parameters minus the global ones, flat; with SCAFFOLD behind them the mean gradient of the round minus the
+    /// global control variate.
     pub delta: Vec<f32>,
     /// Number of training samples behind it: its weight.
     pub num_examples: u32,
@@ -139,6 +165,20 @@ impl Metrics {
     }
 }
 
+fn norm(values: &[f32]) -> f64 {
+    values.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt()
+}
+
+fn limit_norm(values: &mut [f32], longest: f64) -> f64 {
+    let norm = norm(values);
+    if norm > longest {
+        // A unit in the last place below, so that rounding to f32 does not lift it above again.
+        let factor = longest / norm * (1.0 - f64::from(f32::EPSILON));
+        values.iter_mut().for_each(|value| *value = (f64::from(*value) * factor) as f32);
+    }
+    norm
+}
+
 impl Update {
     /// Whether the update can be added to a model of that schema.
     pub fn check(&self, schema: &Schema) -> Result<(), UpdateProblem> {
@@ -159,16 +199,16 @@ impl Update {
 
     /// The Euclidean norm of the delta.
     pub fn norm(&self) -> f64 {
-        self.delta.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt()
+        norm(&self.delta)
     }
 
-    /// Scales the delta down to at most that norm; its norm before.
-    pub fn limit_norm(&mut self, longest: f64) -> f64 {
-        let norm = self.norm();
-        if norm > longest {
-            // A unit in the last place below, so that rounding to f32 does not lift it above again.
-            let factor = longest / norm * (1.0 - f64::from(f32::EPSILON));
-            self.delta.iter_mut().for_each(|value| *value = (f64::from(*value) * factor) as f32);
+    /// Scales the change of the `parameters` parameters down to at most that norm, and what goes with it likewise; the
+    /// norm of the change before.
+    pub fn limit_norm(&mut self, longest: f64, parameters: usize) -> f64 {
+        let mut parts = self.delta.chunks_mut(parameters.max(1));
+        let norm = parts.next().map_or(0.0, |part| limit_norm(part, longest));
+        for part in parts {
+            limit_norm(part, longest);
         }
         norm
     }

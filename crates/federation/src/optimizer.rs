@@ -2,12 +2,13 @@
 
 use crate::{AggregationError, Algorithm, GlobalModel, MeanDelta};
 
-/// A server optimiser. `Δ` is the weighted mean of the sites' updates, `x` the global model.
+/// A server optimiser. `Δ` is the weighted mean of the sites' updates, `x` the global model's parameters; what lies behind
+/// them in `Δ` is not the optimiser's.
 pub trait ServerOptimizer: Send {
     /// Moves the parameters by one round.
     ///
     /// # Panics
-    /// When `parameters`, `mean_delta` and the state are of different lengths: that is a bug of the caller.
+    /// When `mean_delta` is shorter than `parameters`, or the state has another length: that is a bug of the caller.
     fn step(&mut self, parameters: &mut [f32], mean_delta: &MeanDelta);
 
     /// The state to be stored between rounds, to be given to [`server_optimizer`] again.
@@ -40,7 +41,7 @@ pub fn server_optimizer(
     };
     let mut vectors = state.into_iter();
     Ok(match *algorithm {
-        Algorithm::FedAvg | Algorithm::FedProx { .. } => {
+        Algorithm::FedAvg | Algorithm::FedProx { .. } | Algorithm::Scaffold => {
             expect(0)?;
             Box::new(FedAvg)
         }
@@ -59,12 +60,12 @@ pub fn server_optimizer(
     })
 }
 
-/// `x ← x + Δ` (McMahan et al. 2017, algorithm 1). FedProx differs at the sites only.
+/// `x ← x + Δ` (McMahan et al. 2017, algorithm 1). FedProx and SCAFFOLD, with its `η_g` of 1, differ at the sites only.
 pub struct FedAvg;
 
 impl ServerOptimizer for FedAvg {
     fn step(&mut self, parameters: &mut [f32], mean_delta: &MeanDelta) {
-        assert_eq!(parameters.len(), mean_delta.parameter_count(), "model and update differ in length");
+        assert!(parameters.len() <= mean_delta.parameter_count(), "the update is shorter than the model");
         for (x, delta) in parameters.iter_mut().zip(mean_delta.iter()) {
             *x = (f64::from(*x) + delta) as f32;
         }
@@ -84,7 +85,7 @@ pub struct FedAvgM {
 
 impl ServerOptimizer for FedAvgM {
     fn step(&mut self, parameters: &mut [f32], mean_delta: &MeanDelta) {
-        assert_eq!(parameters.len(), mean_delta.parameter_count(), "model and update differ in length");
+        assert!(parameters.len() <= mean_delta.parameter_count(), "the update is shorter than the model");
         assert_eq!(parameters.len(), self.velocity.len(), "model and state differ in length");
         for ((x, v), delta) in parameters.iter_mut().zip(&mut self.velocity).zip(mean_delta.iter()) {
             *v = (self.momentum * f64::from(*v) + delta) as f32;
@@ -110,7 +111,7 @@ pub struct FedAdam {
 
 impl ServerOptimizer for FedAdam {
     fn step(&mut self, parameters: &mut [f32], mean_delta: &MeanDelta) {
-        assert_eq!(parameters.len(), mean_delta.parameter_count(), "model and update differ in length");
+        assert!(parameters.len() <= mean_delta.parameter_count(), "the update is shorter than the model");
         assert_eq!(parameters.len(), self.m.len(), "model and state differ in length");
         let moments = self.m.iter_mut().zip(&mut self.v);
         for ((x, (m, v)), delta) in parameters.iter_mut().zip(moments).zip(mean_delta.iter()) {
@@ -126,16 +127,27 @@ impl ServerOptimizer for FedAdam {
 }
 
 impl GlobalModel {
-    /// Becomes the model of the next round, in place. After an error the parameters are not usable.
+    /// Becomes the model of the next round, in place. `share` of the session's sites are in the mean: so far SCAFFOLD's
+    /// control variate follows them, `c ← c + |S|/N · Δc` (algorithm 1, line 17; the mean weights sites by their samples,
+    /// as that of the parameters does). After an error the model is not usable.
+    ///
+    /// # Panics
+    /// When the mean is not as long as the model's vector: that is a bug of the caller.
     pub fn advance(
         &mut self,
         optimizer: &mut dyn ServerOptimizer,
         mean_delta: &MeanDelta,
+        share: f64,
     ) -> Result<(), AggregationError> {
+        let parameters = self.parameters.len();
+        assert_eq!(parameters + self.control.len(), mean_delta.parameter_count(), "model and update differ in length");
         optimizer.step(&mut self.parameters, mean_delta);
+        for (c, delta) in self.control.iter_mut().zip(mean_delta.iter_from(parameters)) {
+            *c = (f64::from(*c) + share * delta) as f32;
+        }
         self.round += 1;
-        match self.parameters.iter().position(|v| !v.is_finite()) {
-            Some(index) => Err(AggregationError::NonFiniteModel { index, value: self.parameters[index] }),
+        match self.parameters.iter().chain(&self.control).enumerate().find(|(_, value)| !value.is_finite()) {
+            Some((index, &value)) => Err(AggregationError::NonFiniteModel { index, value }),
             None => Ok(()),
         }
     }

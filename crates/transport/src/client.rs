@@ -154,7 +154,7 @@ impl FederatedClient {
         }
         let mut update = self.guarded(|trainer| trainer.train_round(global, round, hyperparameters, progress))?;
         update.check(&global.schema())?;
-        let norm = update.limit_norm(hyperparameters.max_update_norm);
+        let norm = update.limit_norm(hyperparameters.max_update_norm, global.parameters.len());
         let epsilon = self.trainer.privacy_spent();
         let own = Own { num_examples: update.num_examples, metrics: update.metrics, norm, epsilon };
         let private = hyperparameters.differential_privacy.is_some();

@@ -167,6 +167,8 @@ impl FederatedServer {
         if let Some(index) = initial.parameters.iter().position(|v| !v.is_finite()) {
             return Err(ServerError::InitialModel { index, value: initial.parameters[index] });
         }
+        let algorithm = &config.hyperparameters.algorithm;
+        let initial = GlobalModel::initial(initial.parameters, initial.schema_hash, algorithm);
         let digest = initial.digest();
         let store = SessionStore::create(disk, out, id.clone())?;
         if store.model_path().exists() {
@@ -175,8 +177,8 @@ impl FederatedServer {
         let keys = Keys::make(&store)?;
         let roster = store.local_roster(sites, &keys.identity)?;
         let session = Session::new(id, config, initial.schema(), roster, digest, clock())?;
-        store.put(digest, &initial.parameters)?;
-        let global = Arc::new(GlobalModel { round: 0, ..initial });
+        store.put(digest, &initial.vector())?;
+        let global = Arc::new(initial);
         let mut server = Self {
             session: session.clone(),
             global,
@@ -308,18 +310,18 @@ impl FederatedServer {
 
     /// Computes the next global model from what is stored, so that an error leaves nothing half changed in memory.
     fn aggregate(&mut self, contributions: &[Contribution]) -> Result<Vec<Output>, ServerError> {
-        let next = self.mean_of(contributions).and_then(|mean| self.next_global(mean));
+        let next = self.mean_of(contributions).and_then(|mean| self.next_global(mean, contributions.len()));
         self.adopt(next, |model| Input::Aggregated { model })
     }
 
     /// Adds the stored words up, takes the masks off and goes on with what the sum says: a new model or its judgement.
     fn unmask(&mut self, purpose: Purpose) -> Result<Vec<Output>, ServerError> {
         match (self.sum(), purpose) {
-            (Ok((mean, totals)), Purpose::Training) => {
-                let next = self.next_global(mean);
+            (Ok((mean, totals, sites)), Purpose::Training) => {
+                let next = self.next_global(mean, sites);
                 self.adopt(next, |model| Input::Summed { model, totals })
             }
-            (Ok((_, totals)), Purpose::Evaluation) => {
+            (Ok((_, totals, _)), Purpose::Evaluation) => {
                 let mut next = self.session.clone();
                 let outputs = next.step(&Input::EvaluationSummed { totals }, self.now_ms())?;
                 self.commit(next, self.optimizer.clone())?;
@@ -330,7 +332,8 @@ impl FederatedServer {
         }
     }
 
-    fn sum(&self) -> Result<(MeanDelta, Totals), ServerError> {
+    /// The mean, the sums of the metrics, and the number of sites in them.
+    fn sum(&self) -> Result<(MeanDelta, Totals, usize), ServerError> {
         let cannot = |problem: String| AggregationError::Sum { problem };
         let (manifest, masks) = self.session.masks().map_err(|error| cannot(error.to_string()))?;
         let mut sum = vec![0_u32; manifest.words()];
@@ -348,12 +351,12 @@ impl FederatedServer {
         let totals = Totals::from_counters(&decoded.counters);
         let totals = totals.ok_or_else(|| cannot("the sums of the metrics are out of their range".to_owned()))?;
         // Every update is limited at its site, so the mean is, too, but for the rounding of a word each.
-        let longest = self.session.config().hyperparameters.max_update_norm;
-        let norm = decoded.mean.norm();
+        let h = &self.session.config().hyperparameters;
+        let (norm, longest) = (decoded.mean.norm(), h.max_update_norm * (h.algorithm.vectors() as f64).sqrt());
         if norm > longest * 1.001 {
             return Err(AggregationError::Norm { norm, longest }.into());
         }
-        Ok((decoded.mean, totals))
+        Ok((decoded.mean, totals, masks.survivors().len()))
     }
 
     /// Goes on with the next global model, or ends the session where there cannot be one.
@@ -367,7 +370,7 @@ impl FederatedServer {
             Ok((global, optimizer)) => {
                 let model = global.digest();
                 let outputs = next.step(&input(model), self.now_ms())?;
-                self.store.put(model, &global.parameters)?;
+                self.store.put(model, &global.vector())?;
                 self.commit_model(next, optimizer, Some(global))?;
                 self.publish_if_completed()?;
                 Ok(outputs)
@@ -395,14 +398,18 @@ impl FederatedServer {
         Ok(aggregator.finish()?)
     }
 
-    fn next_global(&self, mean: MeanDelta) -> Result<(GlobalModel, Vec<Digest>), ServerError> {
-        let parameter_count = self.session.schema().parameter_count;
+    fn next_global(&self, mean: MeanDelta, sites: usize) -> Result<(GlobalModel, Vec<Digest>), ServerError> {
+        let parameter_count = self.global.parameters.len();
         let state = self.optimizer.iter().map(|&digest| self.store.get(digest)).collect::<Result<_, _>>()?;
         let algorithm = &self.session.config().hyperparameters.algorithm;
         let mut optimizer = server_optimizer(algorithm, parameter_count, state)?;
         let mut global = GlobalModel::clone(&self.global);
-        global.advance(optimizer.as_mut(), &mean)?;
+        global.advance(optimizer.as_mut(), &mean, sites as f64 / self.session.roster().members().len() as f64)?;
         drop(mean);
+        if global.round == self.session.config().hyperparameters.rounds {
+            // Nobody trains from it, so the finished model's hash is that of its weights.
+            global.control = Vec::new();
+        }
         let mut digests = Vec::new();
         for values in optimizer.state() {
             let digest = Digest::of_values(values);
@@ -474,8 +481,9 @@ impl FederatedServer {
 
 fn load_global(store: &SessionStore, session: &Session) -> Result<GlobalModel, ServerError> {
     let aggregated = session.rounds().iter().filter(|round| round.model_sha256.is_some());
-    let (round, schema_hash) = (aggregated.count() as u32, session.schema().hash);
-    Ok(GlobalModel { round, parameters: store.get(session.model())?, schema_hash })
+    let algorithm = &session.config().hyperparameters.algorithm;
+    let vector = store.get(session.model())?;
+    Ok(GlobalModel::from_vector(vector, aggregated.count() as u32, session.schema(), algorithm))
 }
 
 /// The coordinator's secrets in one session.

@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use atomic_write_file::AtomicWriteFile;
 use detector::training::{
-    CheckpointError, NoiseSecret, PatientPrivacy, Proximal, Sampling, Trainer, TrainingConfig, TrainingState,
+    CheckpointError, Correction, NoiseSecret, PatientPrivacy, Sampling, Trainer, TrainingConfig, TrainingState,
     Validator, sampling_probability,
 };
 use detector::{Architecture, Device, Plan, PreparedScan};
 use federation::{
-    DifferentialPrivacy, Digest, Evaluation, GlobalModel, Hyperparameters, Ledger, LedgerEntry, LocalTrainer, Metrics,
-    Progress, SampledGaussian, SessionId, TrainerError, Update,
+    Algorithm, DifferentialPrivacy, Digest, Evaluation, GlobalModel, Hyperparameters, Ledger, LedgerEntry,
+    LocalTrainer, Metrics, Progress, SampledGaussian, SessionId, TrainerError, Update,
 };
 
 /// Scans of a site from which the share below is kept for judging global models.
@@ -259,8 +259,11 @@ impl LocalTrainer for DetectorTrainer {
             .map(|privacy| PatientPrivacy { noise_multiplier: privacy.noise_multiplier, clip_norm: privacy.clip_norm });
         let mut state = TrainingState::from_parameters(global.parameters.clone(), config.adamw);
         if let Some(before) = self.memory.before(round).map_err(failed)? {
-            (state.optimizer, state.mined) = (before.optimizer, before.mined);
+            (state.optimizer, state.mined, state.control) = (before.optimizer, before.mined, before.control);
         }
+        // A site that has no control variate yet corrects nothing.
+        let own = if state.control.is_empty() { global.control.clone() } else { std::mem::take(&mut state.control) };
+        let mut gradients = vec![0.0; global.control.len()];
         // The learning rate and the random numbers follow the whole session, not the round.
         state.step = steps * u64::from(round - 1);
         let trainer = match &release {
@@ -270,25 +273,33 @@ impl LocalTrainer for DetectorTrainer {
             }
         };
         let mut trainer = trainer.map_err(failed)?;
-        let proximal = Some(h.algorithm.proximal_mu()).filter(|mu| *mu > 0.0);
-        let proximal = proximal.map(|mu| Proximal { mu, anchor: &global.parameters });
         let mut mean = Mean::default();
         for done in 1..=steps {
-            let report = trainer.step(proximal).map_err(failed)?;
+            let correction = match h.algorithm {
+                Algorithm::FedProx { mu } if mu > 0.0 => Some(Correction::Proximal { mu, anchor: &global.parameters }),
+                Algorithm::Scaffold => {
+                    Some(Correction::Control { global: &global.control, own: &own, sum: &mut gradients })
+                }
+                _ => None,
+            };
+            let report = trainer.step(correction).map_err(failed)?;
             mean.add(&report.loss);
             let lately = Progress { done, total: steps, loss: Some(report.loss.total) };
             if progress(lately).is_break() {
                 return Err(TrainerError::Interrupted);
             }
         }
-        let trained = trainer.into_state();
+        let mut trained = trainer.into_state();
+        trained.control = gradients.iter().map(|sum| (sum / steps as f64) as f32).collect();
         self.memory.keep(round, h.rounds, &trained, &config)?;
         if let Some(Release { ledger, epsilon, .. }) = release {
             self.memory.record(&ledger)?;
             self.spent = Some(epsilon);
         }
+        let difference = |(new, old): (&f32, &f32)| new - old;
+        let control = trained.control.iter().zip(&global.control).map(difference);
         Ok(Update {
-            delta: trained.parameters.iter().zip(&global.parameters).map(|(new, old)| new - old).collect(),
+            delta: trained.parameters.iter().zip(&global.parameters).map(difference).chain(control).collect(),
             num_examples: u32::try_from(self.training.len()).unwrap_or(u32::MAX),
             schema_hash: global.schema_hash,
             metrics: mean.metrics(),

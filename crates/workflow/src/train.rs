@@ -154,7 +154,7 @@ pub enum TrainError {
     /// Running statistics are no weights.
     #[error(
         "FedAvgM and FedAdam do more than average, which spoils the running statistics of the classic network's batch \
-         normalisation; choose FedAvg or FedProx, or another network"
+         normalisation; choose FedAvg, FedProx or SCAFFOLD, or another network"
     )]
     RunningStatistics,
     /// What an earlier session of this name left at a site.
@@ -232,7 +232,7 @@ pub fn train(
             ParameterSchema::of(&task.architecture.build(&Device::flex())?).initial(request.config.hyperparameters.seed)
         }
     };
-    let initial = GlobalModel { round: 0, parameters, schema_hash: task.schema_hash };
+    let initial = GlobalModel::initial(parameters, task.schema_hash, &algorithm);
     // Before the session: whoever finds a session finds its description.
     write_task(&request.out, &request.session, &task, &request.sites)?;
     let format = Box::new(Safetensors { task: task.clone() });

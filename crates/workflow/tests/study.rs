@@ -9,7 +9,7 @@ use detector::inference::{Mode, PredictOptions};
 use detector::network::UNet3dConfig;
 use detector::training::Sampling;
 use detector::{Architecture, Device, ParameterSchema, Plan};
-use federation::{GlobalModel, Hyperparameters, LocalTrainer, SessionConfig, SessionId, SiteId};
+use federation::{Algorithm, GlobalModel, Hyperparameters, LocalTrainer, SessionConfig, SessionId, SiteId};
 use phantom::{DatasetSpec, Size, write_dataset};
 use transport::Stop;
 use workflow::catalog::Language;
@@ -109,32 +109,44 @@ fn a_study_that_was_stopped_goes_on_and_reports_every_contender() {
     }
 }
 
-/// A site keeps its optimiser's moments between rounds. A crash may come after they were kept and before the update was
+/// A site keeps its optimiser's moments between rounds, and with SCAFFOLD its control variate. A crash may come after they were kept and before the update was
 /// taken: the round that is done again must start where it did the first time.
 #[test]
 fn a_round_that_is_done_again_gives_the_same_update() {
     let folder = tempfile::tempdir().unwrap();
     let StudyRequest { training, .. } = request(folder.path());
     let task = Arc::new(training.task().unwrap());
-    let h = Hyperparameters { rounds: 3, ..training.config.hyperparameters.clone() };
     let schema = ParameterSchema::of(&task.architecture.build(&Device::flex()).unwrap());
-    let global = |round| GlobalModel { round, parameters: schema.initial(7), schema_hash: task.schema_hash };
+    let global = |round, algorithm: &Algorithm| {
+        let initial = GlobalModel::initial(schema.initial(7), task.schema_hash, algorithm);
+        GlobalModel { round, ..initial }
+    };
     let site = &training.sites[0];
     let trainer = |memory: &str| {
         let site = Site::load(site, &task.plan, &folder.path().join("work"), &mut |_, _| ()).unwrap();
         DetectorTrainer::new(task.clone(), site.scans, 1, folder.path().join(memory), training.session.clone())
     };
-    let train = |trainer: &mut DetectorTrainer, round| {
-        trainer.train_round(&global(round - 1), round, &h, &mut |_| ControlFlow::Continue(())).unwrap().delta
-    };
-
-    let mut first = trainer("memory");
-    train(&mut first, 1);
-    let second = train(&mut first, 2);
-    assert!(train(&mut first, 2) == second, "done again by the same program");
-    assert!(train(&mut trainer("memory"), 2) == second, "done again after a restart");
-    // The memory matters: without the first round the second is another.
-    assert!(train(&mut trainer("no memory"), 2) != second);
+    let mut seconds = Vec::new();
+    for (algorithm, memory) in [(Algorithm::FedAvg, "memory"), (Algorithm::Scaffold, "memory with control")] {
+        let h = Hyperparameters { rounds: 3, algorithm, ..training.config.hyperparameters.clone() };
+        let train = |trainer: &mut DetectorTrainer, round| {
+            let global = global(round - 1, &algorithm);
+            trainer.train_round(&global, round, &h, &mut |_| ControlFlow::Continue(())).unwrap().delta
+        };
+        let mut first = trainer(memory);
+        let delta = train(&mut first, 1);
+        let second = train(&mut first, 2);
+        assert!(train(&mut first, 2) == second, "done again by the same program");
+        assert!(train(&mut trainer(memory), 2) == second, "done again after a restart");
+        // The memory matters: without the first round the second is another.
+        assert!(train(&mut trainer("no memory"), 2) != second);
+        seconds.push((delta, second));
+    }
+    // In the first round nobody has a control variate, in the second it corrects every step.
+    let [(avg, avg2), (scaffold, scaffold2)] = &seconds[..] else { unreachable!() };
+    let n = avg.len();
+    assert!(scaffold.len() == 2 * n && scaffold[..n] == avg[..] && scaffold2[..n] != avg2[..]);
+    assert!(scaffold[n..].iter().any(|c| *c != 0.0) && scaffold[n..].iter().all(|c| c.is_finite()));
 }
 
 #[test]

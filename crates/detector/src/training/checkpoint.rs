@@ -40,6 +40,8 @@ const CONFIG_KEY: &str = "fednodule.training.config";
 const PROGRESS_KEY: &str = "fednodule.training.progress";
 /// The flat vectors of a [`TrainingState`], by name.
 const VECTORS: [&str; 4] = ["parameters", "ema", "first_moment", "second_moment"];
+/// And one that is there where it is not empty.
+const CONTROL: &str = "control";
 
 impl TrainingState {
     /// Writes the state and the run's configuration; an earlier checkpoint of that name is replaced atomically.
@@ -47,7 +49,8 @@ impl TrainingState {
         let content = |problem: String| CheckpointError::Content { path: path.to_path_buf(), problem };
         let mut dict = StateDict::default();
         let vectors = [&self.parameters, &self.ema, &self.optimizer.first_moment, &self.optimizer.second_moment];
-        for (name, values) in VECTORS.into_iter().zip(vectors) {
+        let control = [(CONTROL, &self.control)].into_iter().filter(|(_, values)| !values.is_empty());
+        for (name, values) in VECTORS.into_iter().zip(vectors).chain(control) {
             let tensor = Tensor::new(vec![values.len()], values.clone());
             tensor.and_then(|tensor| dict.insert(name, tensor)).map_err(|e| content(e.to_string()))?;
         }
@@ -81,11 +84,13 @@ impl TrainingState {
         };
         let [parameters, ema, first_moment, second_moment] =
             [vector(VECTORS[0])?, vector(VECTORS[1])?, vector(VECTORS[2])?, vector(VECTORS[3])?];
-        if [&ema, &first_moment, &second_moment].iter().any(|v| v.len() != parameters.len()) {
+        let control = dict.get(CONTROL).map(|t| t.values().to_vec());
+        if [&ema, &first_moment, &second_moment].into_iter().chain(&control).any(|v| v.len() != parameters.len()) {
             return Err(content("its vectors have different lengths".to_owned()));
         }
         let optimizer =
             AdamW { first_moment, second_moment, step: progress.optimizer_step, ..AdamW::new(config.adamw, 0) };
-        Ok((Self { parameters, optimizer, ema, mined: progress.mined, step: progress.step }, config))
+        let control = control.unwrap_or_default();
+        Ok((Self { parameters, optimizer, ema, mined: progress.mined, step: progress.step, control }, config))
     }
 }

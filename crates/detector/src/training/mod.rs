@@ -17,5 +17,5 @@ pub use optimizer::{AdamW, AdamWConfig, cosine_rate};
 pub use privacy::{NoiseSecret, PatientPrivacy, sampling_probability};
 pub(crate) use random::normal;
 pub use targets::{PatchNodule, Positive, Targets};
-pub use trainer::{MAX_BATCH_SIZE, Proximal, StepReport, Trainer, TrainingConfig, TrainingError, TrainingState};
+pub use trainer::{Correction, MAX_BATCH_SIZE, StepReport, Trainer, TrainingConfig, TrainingError, TrainingState};
 pub use validation::Validator;

@@ -115,23 +115,39 @@ pub struct TrainingState {
     pub mined: Vec<Place>,
     /// Steps done.
     pub step: u64,
+    /// The site's control variate in SCAFFOLD, `c_i`; empty without.
+    pub control: Vec<f32>,
 }
 
 impl TrainingState {
     /// The start from given weights.
     pub fn from_parameters(parameters: Vec<f32>, adamw: AdamWConfig) -> Self {
         let optimizer = AdamW::new(adamw, parameters.len());
-        Self { ema: parameters.clone(), optimizer, parameters, mined: Vec::new(), step: 0 }
+        Self { ema: parameters.clone(), optimizer, parameters, mined: Vec::new(), step: 0, control: Vec::new() }
     }
 }
 
-/// FedProx (Li et al. 2020, eq. 2): local weights are drawn towards the round's global ones.
-#[derive(Debug, Clone, Copy)]
-pub struct Proximal<'a> {
-    /// Strength µ.
-    pub mu: f64,
-    /// The global weights.
-    pub anchor: &'a [f32],
+/// What keeps the sites of a federation together while they train: added to the gradient of every trainable parameter.
+#[derive(Debug)]
+pub enum Correction<'a> {
+    /// FedProx (Li et al. 2020, eq. 2): `mu * (w - anchor)` draws local weights towards the round's global ones.
+    Proximal {
+        /// Strength µ.
+        mu: f64,
+        /// The global weights.
+        anchor: &'a [f32],
+    },
+    /// SCAFFOLD (Karimireddy et al. 2020, algorithm 1, line 10): `global - own` replaces the site's expected gradient by
+    /// everybody's.
+    Control {
+        /// Everybody's control variate, `c`.
+        global: &'a [f32],
+        /// The site's, `c_i`.
+        own: &'a [f32],
+        /// Gets the gradients before their correction added. Their mean over a round is the site's next control variate:
+        /// line 12, option II, which for plain gradient steps is that mean, and which holds for other optimisers in this form.
+        sum: &'a mut [f64],
+    },
 }
 
 /// What one step did.
@@ -275,7 +291,10 @@ impl<'a> Trainer<'a> {
     }
 
     /// One optimiser step.
-    pub fn step(&mut self, proximal: Option<Proximal<'_>>) -> Result<StepReport, TrainingError> {
+    ///
+    /// # Panics
+    /// When a vector of the correction is not as long as the weights.
+    pub fn step(&mut self, correction: Option<Correction<'_>>) -> Result<StepReport, TrainingError> {
         let config = self.config;
         let step = self.state.step;
         let rate = cosine_rate(config.learning_rate, step, config.total_steps, config.warmup_steps);
@@ -283,15 +302,8 @@ impl<'a> Trainer<'a> {
             None => self.learn(step, rate)?,
             Some((privacy, secret)) => self.learn_privately(step, privacy, secret)?,
         };
-        // It says nothing about the scans, so noise does not hide it.
-        if let Some(Proximal { mu, anchor }) = proximal {
-            let mu = mu as f32;
-            let pull = self.state.parameters.iter().zip(anchor).zip(self.trainable());
-            gradient
-                .iter_mut()
-                .zip(pull)
-                .filter(|(_, (_, trainable))| *trainable)
-                .for_each(|(g, ((p, a), _))| *g += mu * (p - a));
+        if let Some(correction) = correction {
+            self.correct(&mut gradient, correction);
         }
         let state = &mut self.state;
         let gradient_norm = state.optimizer.step(&self.schema, &mut state.parameters, &gradient, rate);
@@ -308,6 +320,27 @@ impl<'a> Trainer<'a> {
         let excess = state.mined.len().saturating_sub(MINED_LIMIT);
         state.mined.drain(..excess);
         Ok(StepReport { step: step + 1, loss, gradient_norm, rate })
+    }
+
+    /// A correction says nothing about the scans of the step, so noise does not hide it.
+    fn correct(&self, gradient: &mut [f32], correction: Correction<'_>) {
+        let trainable = |i: &(usize, (&mut f32, bool))| i.1.1;
+        let length = gradient.len();
+        let own = gradient.iter_mut().zip(self.trainable()).enumerate().filter(trainable);
+        let own = own.map(|(i, (g, _))| (i, g));
+        match correction {
+            Correction::Proximal { mu, anchor } => {
+                assert_eq!(anchor.len(), length);
+                own.for_each(|(i, g)| *g += mu as f32 * (self.state.parameters[i] - anchor[i]));
+            }
+            Correction::Control { global, own: control, sum } => {
+                assert_eq!([global.len(), control.len(), sum.len()], [length; 3]);
+                own.for_each(|(i, g)| {
+                    sum[i] += f64::from(*g);
+                    *g += global[i] - control[i];
+                });
+            }
+        }
     }
 
     /// The gradient of a batch.

@@ -63,7 +63,7 @@ fn unknown_keys_are_refused_and_missing_ones_take_their_default() {
     let parsed: SessionConfig =
         serde_json::from_str(r#"{"hyperparameters":{"rounds":3,"algorithm":{"FedProx":{"mu":0.1}}}}"#).unwrap();
     assert_eq!(parsed.hyperparameters.rounds, 3);
-    assert_eq!(parsed.hyperparameters.algorithm.proximal_mu(), 0.1);
+    assert_eq!(parsed.hyperparameters.algorithm, Algorithm::FedProx { mu: 0.1 });
     assert_eq!(parsed.minimum_sites, SessionConfig::default().minimum_sites);
     for unknown in [
         r#"{"minimum_site":3}"#,

@@ -19,7 +19,7 @@ fn config(algorithm: Algorithm, rounds: u32, local_epochs: u32, learning_rate: f
 }
 
 fn pooled(sites: &BTreeMap<SiteId, LeastSquares>) -> LeastSquares {
-    LeastSquares { rows: sites.values().flat_map(|s| s.rows.clone()).collect() }
+    LeastSquares { rows: sites.values().flat_map(|s| s.rows.clone()).collect(), controls: BTreeMap::new() }
 }
 
 fn distance(a: &[f64], b: &[f64]) -> f64 {
@@ -81,4 +81,57 @@ fn fedprox_pulls_every_site_towards_the_global_model() {
     let fedavg = undisturbed(&config(Algorithm::FedAvg, 3, 5, 0.5), &mut three_sites(1.0)).1;
     let fedprox_0 = undisturbed(&config(Algorithm::FedProx { mu: 0.0 }, 3, 5, 0.5), &mut three_sites(1.0)).1;
     assert_eq!(fedavg.digest(), fedprox_0.digest());
+}
+
+/// Many steps between rounds lead every site towards its own optimum, and FedAvg to a point that is nobody's. SCAFFOLD's
+/// sites go towards the common one (Karimireddy et al. 2020, figure 3), also when one is away for a round.
+#[test]
+fn scaffold_reaches_the_common_optimum_of_sites_that_differ() {
+    let optimum = {
+        let mut w = wide(&initial().parameters);
+        let all = pooled(&three_sites(2.0));
+        for _ in 0..10_000 {
+            let gradient = all.gradient(&w);
+            w.iter_mut().zip(gradient).for_each(|(w, g)| *w -= 0.5 * g);
+        }
+        w
+    };
+    let gap = |algorithm| {
+        let config = config(algorithm, 20, 10, 0.3);
+        let (session, model) = undisturbed(&config, &mut three_sites(2.0));
+        assert_eq!(session.phase(), Phase::Completed);
+        distance(&wide(&model.parameters), &optimum)
+    };
+    let (fedavg, scaffold) = (gap(Algorithm::FedAvg), gap(Algorithm::Scaffold));
+    println!("distance to the common optimum: FedAvg {fedavg:.4}, SCAFFOLD {scaffold:.6}");
+    assert!(scaffold < 0.05 * fedavg, "FedAvg {fedavg}, SCAFFOLD {scaffold}");
+}
+
+/// The server's rule by hand: weighted means, and the control variate by the share of the sites.
+#[test]
+fn the_control_variate_follows_the_sites_that_took_part() {
+    let mut global = GlobalModel::initial(vec![1.0, 2.0], Digest::of_bytes(b""), &Algorithm::Scaffold);
+    global.control = vec![0.5, -1.0];
+    let updates = [(1, vec![1.0, 0.0, 0.25, 1.0]), (3, vec![-1.0, 2.0, 0.75, -1.0])];
+    let contributions = updates.iter().zip(["a", "b"]).map(|((weight, delta), name)| Contribution {
+        site: site(name),
+        update: Digest::of_values(delta),
+        weight: *weight,
+        magnitude: 2.0,
+    });
+    let mut aggregator = Aggregator::new(4, &contributions.collect::<Vec<_>>()).unwrap();
+    updates.iter().for_each(|(weight, delta)| aggregator.add(*weight, 0, delta).unwrap());
+    let mut optimizer = server_optimizer(&Algorithm::Scaffold, 2, Vec::new()).unwrap();
+    global.advance(optimizer.as_mut(), &aggregator.finish().unwrap(), 2.0 / 4.0).unwrap();
+    assert_eq!(
+        (global.parameters.as_slice(), global.control.as_slice()),
+        ([0.5, 3.5].as_slice(), [0.8125, -1.25].as_slice())
+    );
+
+    let (vector, schema) = (global.vector().into_owned(), global.schema());
+    assert_eq!(Digest::of_values(&vector), global.digest());
+    assert!(GlobalModel::from_vector(vector, 1, &schema, &Algorithm::Scaffold) == global);
+    // The finished model has none.
+    let finished = GlobalModel::from_vector(vec![0.5, 3.5], 1, &schema, &Algorithm::Scaffold);
+    assert!(finished.control.is_empty() && finished.parameters == global.parameters);
 }

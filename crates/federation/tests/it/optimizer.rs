@@ -66,7 +66,7 @@ fn a_state_of_another_algorithm_or_model_is_refused() {
 
 #[test]
 fn a_model_that_overflows_is_refused() {
-    let mut global = GlobalModel { round: 0, parameters: vec![1.0, f32::MAX], schema_hash: Digest::of_bytes(b"") };
-    let error = global.advance(&mut FedAvg, &mean_of_one(&[1.0, f32::MAX])).unwrap_err();
+    let mut global = GlobalModel::initial(vec![1.0, f32::MAX], Digest::of_bytes(b""), &Algorithm::FedAvg);
+    let error = global.advance(&mut FedAvg, &mean_of_one(&[1.0, f32::MAX]), 1.0).unwrap_err();
     assert_eq!(error, AggregationError::NonFiniteModel { index: 1, value: f32::INFINITY });
 }

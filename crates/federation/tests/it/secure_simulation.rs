@@ -78,7 +78,7 @@ impl World {
     fn new(seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let names = &NAMES[..rng.random_range(3..=NAMES.len())];
-        let algorithms = ["fedavg", "fedprox", "fedavgm", "fedadam"];
+        let algorithms = ["fedavg", "fedprox", "scaffold", "fedavgm", "fedadam"];
         let hyperparameters = Hyperparameters {
             rounds: rng.random_range(1..=3),
             local_epochs: 1,
@@ -98,7 +98,8 @@ impl World {
         let server = Server::new(&config.hyperparameters.algorithm);
         let roster = roster_of(names);
         let id = SessionId::new(format!("seed-{seed}")).unwrap();
-        let session = Session::new(id, config, schema(), roster.clone(), server.global.digest(), 0).unwrap();
+        let session =
+            Session::new(id, config, server.global.schema(), roster.clone(), server.global.digest(), 0).unwrap();
         let site_of = |(number, name): (u64, &&str)| {
             let standing = Standing {
                 id: roster.id_of(&site(name)).unwrap(),
@@ -251,7 +252,7 @@ impl World {
         let hyperparameters = self.session.config().hyperparameters.clone();
         let trainer = &mut self.sites.get_mut(&site).unwrap().trainer;
         let mut update = trainer.train_round(model, round, &hyperparameters, &mut never_stop).unwrap();
-        update.limit_norm(hyperparameters.max_update_norm);
+        update.limit_norm(hyperparameters.max_update_norm, DIM);
         let (samples, totals) = (update.num_examples, Totals::of(update.num_examples, &update.metrics));
         let known = self.seen.updates.insert((round, site.clone()), (samples, update.delta.clone()));
         assert!(known.is_none_or(|known| known.1 == update.delta), "training that is done again differs");
@@ -472,13 +473,14 @@ impl World {
             masks.survivors().keys().map(|id| self.session.roster().site(*id).unwrap().clone()).collect();
         let (encoding, counters) = (manifest.encoding(), manifest.counters());
         if purpose == Purpose::Training {
-            let mut truth = [0_u32; DIM + 1];
+            let dimension = self.session.schema().parameter_count;
+            let mut truth = vec![0_u32; dimension + 1];
             for site in &survivors {
                 let (samples, delta) = &self.seen.updates[&(round, site.clone())];
                 let words = encoding.encode(delta.iter().copied(), *samples, &[]).unwrap();
                 truth.iter_mut().zip(words).for_each(|(sum, word)| *sum = sum.wrapping_add(word));
             }
-            let exact = sum[..=DIM] == truth[..];
+            let exact = sum[..=dimension] == truth[..];
             assert!(exact || self.lies, "a wrong sum of round {round}");
             if !exact {
                 return self.step(Input::AggregationFailed { reason: "noise".to_owned() });
@@ -498,7 +500,8 @@ impl World {
                 if self.goes_wrong() && self.rng.random_bool(0.3) {
                     return self.restart();
                 }
-                self.server.global.advance(self.server.optimizer.as_mut(), &decoded.mean).unwrap();
+                let share = survivors.len() as f64 / self.session.roster().members().len() as f64;
+                self.server.global.advance(self.server.optimizer.as_mut(), &decoded.mean, share).unwrap();
                 let model = self.server.global.digest();
                 self.step(Input::Summed { model, totals });
             }

@@ -32,7 +32,7 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let algorithms = ["fedavg", "fedprox", "fedavgm", "fedadam"];
+        let algorithms = ["fedavg", "fedprox", "scaffold", "fedavgm", "fedadam"];
         let hyperparameters = Hyperparameters {
             rounds: rng.random_range(1..=6),
             local_epochs: rng.random_range(1..=3),
@@ -49,7 +49,8 @@ impl World {
         };
         let server = Server::new(&config.hyperparameters.algorithm);
         let id = SessionId::new(format!("seed-{seed}")).unwrap();
-        let session = Session::new(id, config.clone(), schema(), roster(), server.global.digest(), 0).unwrap();
+        let session =
+            Session::new(id, config.clone(), server.global.schema(), roster(), server.global.digest(), 0).unwrap();
         let sites =
             NAMES.iter().zip(0..).map(|(n, i)| (site(n), LeastSquares::new(i, 5 + 7 * i as usize, 0.3 * i as f64)));
         let sites = sites.collect();
@@ -146,7 +147,7 @@ impl World {
                         self.restart();
                         return;
                     }
-                    let model = self.server.aggregate(&contributions).unwrap();
+                    let model = self.server.aggregate(&contributions, self.session.roster().members().len()).unwrap();
                     self.step(Input::Aggregated { model });
                 }
                 Output::Evaluate { site, round } => {
@@ -227,7 +228,10 @@ impl World {
                 server.updates.insert(digest, update.delta);
             }
             contributions.reverse();
-            assert_eq!(server.aggregate(&contributions).unwrap(), record.model_sha256.unwrap());
+            assert_eq!(
+                server.aggregate(&contributions, self.session.roster().members().len()).unwrap(),
+                record.model_sha256.unwrap()
+            );
         }
         server.global.digest()
     }

@@ -44,7 +44,7 @@ pub(crate) fn sealed() -> SessionConfig {
 }
 
 pub(crate) fn initial() -> GlobalModel {
-    GlobalModel { round: 0, parameters: vec![0.25; DIM], schema_hash: schema().hash }
+    GlobalModel::initial(vec![0.25; DIM], schema().hash, &Algorithm::FedAvg)
 }
 
 /// Numbers in [-1, 1) from a seed (SplitMix64).
@@ -61,6 +61,8 @@ pub(crate) fn noise(seed: u64) -> impl Iterator<Item = f64> {
 #[derive(Clone)]
 pub(crate) struct LeastSquares {
     pub(crate) rows: Vec<([f64; DIM], f64)>,
+    /// SCAFFOLD's control variate after each round.
+    pub(crate) controls: BTreeMap<u32, Vec<f64>>,
 }
 
 impl LeastSquares {
@@ -72,7 +74,7 @@ impl LeastSquares {
             let y = x.iter().enumerate().map(|(k, v)| v * (k as f64 - 2.0 + shift)).sum();
             (x, y)
         };
-        Self { rows: (0..rows).map(|_| row()).collect() }
+        Self { rows: (0..rows).map(|_| row()).collect(), controls: BTreeMap::new() }
     }
 
     pub(crate) fn gradient(&self, w: &[f64]) -> Vec<f64> {
@@ -98,25 +100,32 @@ impl LocalTrainer for LeastSquares {
     fn train_round(
         &mut self,
         global: &GlobalModel,
-        _round: u32,
+        round: u32,
         hyperparameters: &Hyperparameters,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Update, TrainerError> {
         let start = wide(&global.parameters);
         let mut w = start.clone();
-        let mu = hyperparameters.algorithm.proximal_mu();
+        let mu = if let Algorithm::FedProx { mu } = hyperparameters.algorithm { mu } else { 0.0 };
+        let control = wide(&global.control);
+        let own = self.controls.range(..round).next_back().map_or_else(|| control.clone(), |(_, own)| own.clone());
+        let mut mean = vec![0.0; control.len()];
         for epoch in 0..hyperparameters.local_epochs {
             let gradient = self.gradient(&w);
+            mean.iter_mut().zip(&gradient).for_each(|(m, g)| *m += g / f64::from(hyperparameters.local_epochs));
             for k in 0..DIM {
-                w[k] -= hyperparameters.learning_rate * (gradient[k] + mu * (w[k] - start[k]));
+                let correction = control.get(k).map_or(0.0, |c| c - own[k]);
+                w[k] -= hyperparameters.learning_rate * (gradient[k] + correction + mu * (w[k] - start[k]));
             }
             let total = u64::from(hyperparameters.local_epochs);
             if progress(Progress { done: u64::from(epoch) + 1, total, loss: None }).is_break() {
                 return Err(TrainerError::Interrupted);
             }
         }
+        let (after, before) = ([w.as_slice(), &mean].concat(), [start, control].concat());
+        self.controls.insert(round, mean);
         Ok(Update {
-            delta: w.iter().zip(&start).map(|(a, b)| (a - b) as f32).collect(),
+            delta: after.iter().zip(&before).map(|(a, b)| (a - b) as f32).collect(),
             num_examples: self.rows.len() as u32,
             schema_hash: global.schema_hash,
             metrics: Metrics { loss: self.loss(&w), foreground_probability: Some(0.5) },
@@ -143,15 +152,22 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn new(algorithm: &Algorithm) -> Self {
         let optimizer = server_optimizer(algorithm, DIM, Vec::new()).unwrap();
-        Self { global: initial(), optimizer, updates: BTreeMap::new() }
+        let global = GlobalModel::initial(initial().parameters, schema().hash, algorithm);
+        Self { global, optimizer, updates: BTreeMap::new() }
     }
 
-    pub(crate) fn aggregate(&mut self, contributions: &[Contribution]) -> Result<Digest, AggregationError> {
-        let mut aggregator = Aggregator::new(DIM, contributions)?;
+    /// Of a session of so many sites.
+    pub(crate) fn aggregate(
+        &mut self,
+        contributions: &[Contribution],
+        sites: usize,
+    ) -> Result<Digest, AggregationError> {
+        let mut aggregator = Aggregator::new(self.global.schema().parameter_count, contributions)?;
         for contribution in contributions {
             aggregator.add(contribution.weight, 0, &self.updates[&contribution.update])?;
         }
-        self.global.advance(self.optimizer.as_mut(), &aggregator.finish()?)?;
+        let share = contributions.len() as f64 / sites as f64;
+        self.global.advance(self.optimizer.as_mut(), &aggregator.finish()?, share)?;
         Ok(self.global.digest())
     }
 }
@@ -167,7 +183,8 @@ pub(crate) fn undisturbed(
 ) -> (Session, GlobalModel) {
     let mut server = Server::new(&config.hyperparameters.algorithm);
     let id = SessionId::new("undisturbed").unwrap();
-    let mut session = Session::new(id, config.clone(), schema(), roster(), server.global.digest(), 0).unwrap();
+    let mut session =
+        Session::new(id, config.clone(), server.global.schema(), roster(), server.global.digest(), 0).unwrap();
     let mut inputs: std::collections::VecDeque<Input> =
         sites.keys().map(|site| Input::SiteJoined { site: site.clone() }).collect();
     inputs.push_back(Input::Start);
@@ -184,7 +201,9 @@ pub(crate) fn undisturbed(
                     inputs.push_back(Input::UpdateReceived { site, round, update });
                 }
                 Output::AggregateReady { contributions, .. } => {
-                    inputs.push_back(Input::Aggregated { model: server.aggregate(&contributions).unwrap() });
+                    inputs.push_back(Input::Aggregated {
+                        model: server.aggregate(&contributions, session.roster().members().len()).unwrap(),
+                    });
                 }
                 Output::Evaluate { site, round } => {
                     let evaluation = sites.get_mut(&site).unwrap().evaluate(&server.global, &mut never_stop).unwrap();

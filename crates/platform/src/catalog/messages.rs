@@ -67,7 +67,7 @@ messages! {
         / "Enter a whole number from 1 to 1000, not more than the institutions chosen.";
     TrainingDeadline: "请填 1 到 2592000 秒（30 天），或留空以等待所有机构。"
         / "Enter 1 to 2592000 seconds (30 days), or nothing to wait for every institution.";
-    TrainingAlgorithm: "请选择 FedAvg、FedProx、FedAvgM 或 FedAdam。" / "Choose FedAvg, FedProx, FedAvgM or FedAdam.";
+    TrainingAlgorithm: "请选择 FedAvg、FedProx、SCAFFOLD、FedAvgM 或 FedAdam。" / "Choose FedAvg, FedProx, SCAFFOLD, FedAvgM or FedAdam.";
     TrainingNetwork: "请从列表中选择网络。" / "Choose a network from the list.";
     TrainingLung: "请填 50 到 5000 毫升的整数；成人通常为 1500。" / "Enter a whole number from 50 to 5000 ml; 1500 is usual for adults.";
     TrainingSampling: "请选择常规或短训练。" / "Choose usual or brief.";
@@ -76,6 +76,7 @@ messages! {
     TrainingPrivacyEpsilon: "请填大于 0、不超过 100 的数；1 以下为强保护，10 以上意义不大。" / "Enter a number above 0 and at most 100; below 1 is strong, above 10 says little.";
     TrainingPrivacyDelta: "请填大于 0、不超过 0.01 的数，应小于患者数的倒数。" / "Enter a number above 0 and at most 0.01, less than one divided by the number of patients.";
     TrainingPrivacyFew: "差分隐私只与安全聚合一起使用：请至少选择三家机构，或留空噪声倍数。" / "Differential privacy goes with secure aggregation only: choose at least three institutions, or leave the noise empty.";
+    TrainingPrivacyScaffold: "SCAFFOLD 不能与差分隐私一起使用：噪声会淹没它用来校正的平均梯度。请另选算法，或留空噪声倍数。" / "SCAFFOLD does not go with differential privacy: the noise would drown the mean gradients that it corrects by. Choose another algorithm, or leave the noise empty.";
     TrainingSeed: "请填 0 到 9007199254740991 的整数。" / "Enter a whole number from 0 to 9007199254740991.";
     TrainingInitial: "没有这个模型版本，请从列表中选择。" / "There is no such model version; choose one from the list.";
     TrainingOtherNetwork { network }: "该模型的网络是 {network}，与所选网络不同；请改选网络或起始模型。"

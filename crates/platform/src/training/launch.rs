@@ -15,7 +15,7 @@ pub(crate) const NETWORKS: [&str; 6] = ["xxs", "xs", "s", "m", "l", "classic"];
 pub(crate) const SAMPLINGS: [&str; 2] = ["usual", "brief"];
 /// Millilitres of a pair of lungs that is not a child's.
 const MIN_LUNG_ML: u32 = 1500;
-pub(crate) const ALGORITHMS: [&str; 4] = ["FedAvg", "FedProx", "FedAvgM", "FedAdam"];
+pub(crate) const ALGORITHMS: [&str; 5] = ["FedAvg", "FedProx", "SCAFFOLD", "FedAvgM", "FedAdam"];
 /// Characters of a note or a reason.
 const MAX_TEXT: usize = 500;
 /// What a browser's number holds exactly.
@@ -104,6 +104,7 @@ fn field(name: &str) -> (&'static str, Message) {
         "differential_privacy.clip_norm" => ("privacy_clip", Message::TrainingPrivacyClip),
         "differential_privacy.epsilon" => ("privacy_epsilon", Message::TrainingPrivacyEpsilon),
         "differential_privacy.delta" => ("privacy_delta", Message::TrainingPrivacyDelta),
+        "hyperparameters.algorithm.Scaffold" => ("algorithm", Message::TrainingPrivacyScaffold),
         "minimum_sites" => ("minimum_sites", Message::TrainingMinimumSites),
         "round_deadline_s" => ("round_deadline_s", Message::TrainingDeadline),
         // The parameters of algorithms and the check for collapse have their defaults here.
@@ -357,6 +358,8 @@ mod tests {
             check(json!({ "participants": ["a", "b", "c"], "privacy_noise": 1.5, "privacy_epsilon": 3 })).unwrap();
         let expected = DifferentialPrivacy { noise_multiplier: 1.5, clip_norm: 1.0, epsilon: 3.0, delta: 1e-5 };
         assert_eq!(privately.config.hyperparameters.differential_privacy, Some(expected));
+        let both = json!({ "participants": ["a", "b", "c"], "privacy_noise": 1.5, "algorithm": "SCAFFOLD" });
+        assert_eq!(check(both).unwrap_err(), ["algorithm"]);
         assert_eq!(
             check(json!({ "participants": ["a"], "minimum_sites": 1, "rounds": "ten" })).unwrap_err(),
             ["rounds"]
@@ -367,7 +370,7 @@ mod tests {
     fn the_algorithms_and_networks_of_the_form_exist() {
         for algorithm in ALGORITHMS {
             let plan = check(json!({ "participants": ["a", "b"], "algorithm": algorithm })).unwrap();
-            assert!(format!("{:?}", plan.config.hyperparameters.algorithm).starts_with(algorithm));
+            assert_eq!(crate::training::view::algorithm(&plan.config.hyperparameters.algorithm), algorithm);
         }
     }
 

@@ -136,6 +136,7 @@ pub(super) fn algorithm(algorithm: &Algorithm) -> &'static str {
         Algorithm::FedAvg => "FedAvg",
         Algorithm::FedProx { .. } => "FedProx",
         Algorithm::FedAvgM { .. } => "FedAvgM",
+        Algorithm::Scaffold => "SCAFFOLD",
         Algorithm::FedAdam { .. } => "FedAdam",
     }
 }

@@ -21,7 +21,7 @@ pub(crate) fn id(name: &str) -> SessionId {
 }
 
 pub(crate) fn initial() -> GlobalModel {
-    GlobalModel { round: 0, parameters: vec![0.5; DIM], schema_hash: Digest::of_bytes(b"toy") }
+    GlobalModel::initial(vec![0.5; DIM], Digest::of_bytes(b"toy"), &Algorithm::FedAvg)
 }
 
 pub(crate) fn config(rounds: u32, algorithm: &str) -> SessionConfig {
@@ -69,11 +69,17 @@ impl LocalTrainer for Toy {
             _ => {}
         }
         let mut w = global.parameters.clone();
+        // It keeps nothing of its own, so with SCAFFOLD it corrects nothing.
+        let mut mean = vec![0.0; global.control.len()];
         let steps = u64::from(hyperparameters.local_epochs) * 5;
         for step in 0..steps {
             for (k, w) in w.iter_mut().enumerate() {
                 let jitter = ((self.seed * 31 + round * 17 + step as u32 * 7 + k as u32) % 13) as f32 / 13.0;
-                *w -= hyperparameters.learning_rate as f32 * (*w - self.seed as f32 - jitter);
+                let gradient = *w - self.seed as f32 - jitter;
+                *w -= hyperparameters.learning_rate as f32 * gradient;
+                if let Some(mean) = mean.get_mut(k) {
+                    *mean += gradient / steps as f32;
+                }
             }
             let mut pause = self.step_time;
             if let (Habit::Slow(time), 1) = (self.habit, round) {
@@ -88,7 +94,7 @@ impl LocalTrainer for Toy {
             w[3] = f32::NAN;
         }
         Ok(Update {
-            delta: w.iter().zip(&global.parameters).map(|(a, b)| a - b).collect(),
+            delta: w.iter().chain(&mean).zip(global.vector().iter()).map(|(a, b)| a - b).collect(),
             num_examples: 10 + self.seed,
             schema_hash: global.schema_hash,
             metrics: Metrics { loss: f64::from(round).recip(), foreground_probability: Some(0.5) },

@@ -129,7 +129,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 impl World {
     pub(crate) fn new(seed: u64, tell: bool) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let algorithms = ["fedavg", "fedprox", "fedavgm", "fedadam"];
+        let algorithms = ["fedavg", "fedprox", "scaffold", "fedavgm", "fedadam"];
         let hyperparameters = Hyperparameters {
             rounds: rng.random_range(1..=3),
             local_epochs: 1,
@@ -170,7 +170,7 @@ impl World {
             created: 0,
             out: directory.path().join("out"),
             _directory: directory,
-            reference: Reference::new(config.clone()),
+            reference: Reference::new(config.clone(), names.len()),
             config,
             coordinator: Coordinator {
                 server: None,
