@@ -60,6 +60,15 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Simulate sessions with everything that can go wrong, on virtual time
+    Simulate {
+        /// How many
+        #[arg(long, default_value_t = 1000)]
+        seeds: u64,
+        /// Only this one, as it was reported; whole sessions tell their story
+        #[arg(long, conflicts_with = "seeds")]
+        seed: Option<u64>,
+    },
     /// Run every fuzz target for a while (needs cargo-fuzz and the nightly compiler)
     Fuzz {
         /// For how long each, in seconds
@@ -87,6 +96,7 @@ fn run(command: Command) -> Result<()> {
         Command::Check => check::run(&project),
         Command::Bench(options) => bench::run(&project, &options),
         Command::Acceptance { scans, size, seed } => programs::acceptance(&project, scans, &size, seed),
+        Command::Simulate { seeds, seed } => programs::simulate(&project, seeds, seed),
         Command::Fuzz { seconds } => fuzz::run(&project, seconds),
     }
 }

@@ -33,6 +33,23 @@ pub(crate) fn acceptance(project: &Project, scans: u32, size: &str, seed: u64) -
     run(Command::new(example(project, "acceptance")?).current_dir(&project.root).args(arguments))
 }
 
+/// Sessions in the state machines alone, then whole ones with files and messages.
+pub(crate) fn simulate(project: &Project, seeds: u64, seed: Option<u64>) -> Result<()> {
+    for (package, arguments, prefix) in [
+        ("federation", ["--test", "it", "secure_simulation"].as_slice(), "FEDNODULE_SECURE"),
+        ("transport", &["--test", "simulation"], "FEDNODULE_SIMULATION"),
+    ] {
+        let mut tests = project.cargo();
+        tests.args(["test", "--package", package]).args(arguments).args(["--", "--nocapture"]);
+        match seed {
+            Some(seed) => tests.env(format!("{prefix}_SEED"), seed.to_string()),
+            None => tests.env(format!("{prefix}_SEEDS"), seeds.to_string()),
+        };
+        run(&mut tests)?;
+    }
+    Ok(())
+}
+
 /// Builds an example of one of the big crates; the program.
 pub(crate) fn example(project: &Project, name: &str) -> Result<PathBuf> {
     let graph = CrateGraph::of(&project.metadata)?;

@@ -67,8 +67,9 @@ fn a_resumed_run_gives_the_same_bits_on_any_number_of_threads() {
 
     let (half, _) = run(&config, &scans, start(&config), 4);
     let path = folder.path().join("checkpoint.safetensors");
-    half.save(&config, &path).unwrap();
-    let (half, stored) = TrainingState::load(&path).unwrap();
+    half.save(&config, "half", &path).unwrap();
+    let (half, stored, about) = TrainingState::load(&path).unwrap();
+    assert_eq!(about, "half");
     assert_eq!(stored, config);
     let single = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     let (resumed, last_losses) = single.install(|| run(&config, &scans, half, 4));
@@ -196,8 +197,9 @@ fn a_resumed_private_run_gives_the_same_bits_on_any_number_of_threads() {
     let (whole, losses) = run_private(&config, &scans, start(&config), 6, 1);
 
     let path = folder.path().join("checkpoint.safetensors");
-    run_private(&config, &scans, start(&config), 3, 1).0.save(&config, &path).unwrap();
-    let (half, stored) = TrainingState::load(&path).unwrap();
+    run_private(&config, &scans, start(&config), 3, 1).0.save(&config, "half", &path).unwrap();
+    let (half, stored, about) = TrainingState::load(&path).unwrap();
+    assert_eq!(about, "half");
     assert_eq!(stored, config);
     for threads in [1, 2] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

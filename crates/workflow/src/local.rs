@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use atomic_write_file::AtomicWriteFile;
 use detector::training::{
@@ -19,6 +20,8 @@ use federation::{
 
 /// Scans of a site from which the share below is kept for judging global models.
 const MIN_SCANS_FOR_VALIDATION: usize = 5;
+/// How much work a crash may cost: keeping it takes a fraction of a second.
+const SAVE_EVERY: Duration = Duration::from_secs(60);
 /// One scan in so many is never trained on.
 const VALIDATION_EVERY: usize = 5;
 
@@ -32,6 +35,7 @@ pub struct DetectorTrainer {
     memory: Memory,
     /// ε after the newest round.
     spent: Option<f64>,
+    save_every: Duration,
 }
 
 /// What a site keeps for itself from one round to the next: its optimiser's moments and the false positives it has
@@ -134,7 +138,7 @@ impl Memory {
     /// What that round left.
     fn before(&self, round: u32) -> Result<Option<TrainingState>, CheckpointError> {
         let latest = self.latest_before(round);
-        latest.map(|r| TrainingState::load(&self.path(r)).map(|(state, _)| state)).transpose()
+        latest.map(|r| TrainingState::load(&self.path(r)).map(|(state, ..)| state)).transpose()
     }
 
     /// Durable when this returns, hence before the round's update leaves the site.
@@ -153,7 +157,7 @@ impl Memory {
                 fs::File::open(folder).and_then(|f| f.sync_all()).map_err(failed)?;
             }
         }
-        state.save(config, &self.path(round)).map_err(failed)?;
+        state.save(config, "", &self.path(round)).map_err(failed)?;
         // The round's own start stays, for it may have to be done again; what an earlier session of the same name left
         // in later rounds does not.
         let start = self.latest_before(round);
@@ -163,8 +167,38 @@ impl Memory {
                 _ => {}
             }
         }
+        // It is of no more use; left behind it would not be taken for another round's.
+        fs::remove_file(self.unfinished_path()).ok();
         Ok(())
     }
+
+    fn unfinished_path(&self) -> PathBuf {
+        self.folder.join("unfinished.safetensors")
+    }
+
+    /// Keeps what a round has done so far.
+    fn keep_unfinished(&self, state: &TrainingState, done: &Done, config: &TrainingConfig) -> Result<(), TrainerError> {
+        fs::create_dir_all(&self.folder).map_err(failed)?;
+        let about = serde_json::to_string(done).map_err(failed)?;
+        state.save(config, &about, &self.unfinished_path()).map_err(failed)
+    }
+
+    /// What was done of exactly this training. A file that is damaged, or another round's, is no loss but of time.
+    fn unfinished(&self, round: u32, global: Digest, config: &TrainingConfig) -> Option<(TrainingState, Done)> {
+        let (state, of, about) = TrainingState::load(&self.unfinished_path()).ok()?;
+        let done: Done = serde_json::from_str(&about).ok()?;
+        (of == *config && done.round == round && done.global == global).then_some((state, done))
+    }
+}
+
+/// How far the training of a round is, beside the trainer's own state.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Done {
+    round: u32,
+    /// Where it started.
+    global: Digest,
+    steps: u64,
+    mean: Mean,
 }
 
 /// What all sites of a session share besides the hyper-parameters.
@@ -236,7 +270,12 @@ impl DetectorTrainer {
     pub fn new(task: Arc<Task>, scans: Vec<PreparedScan>, stream: u64, own: PathBuf, session: SessionId) -> Self {
         let (training, validation) = split(scans);
         let memory = Memory { folder: own.join(session.as_str()), site: own, session };
-        Self { task, training, validation, stream, memory, spent: None }
+        Self { task, training, validation, stream, memory, spent: None, save_every: SAVE_EVERY }
+    }
+
+    /// The same trainer, which keeps what a round has done so far after this time, in place of a minute.
+    pub fn saving_every(self, time: Duration) -> Self {
+        Self { save_every: time, ..self }
     }
 }
 
@@ -257,15 +296,21 @@ impl LocalTrainer for DetectorTrainer {
         config.privacy = h
             .differential_privacy
             .map(|privacy| PatientPrivacy { noise_multiplier: privacy.noise_multiplier, clip_norm: privacy.clip_norm });
-        let mut state = TrainingState::from_parameters(global.parameters.clone(), config.adamw);
-        if let Some(before) = self.memory.before(round).map_err(failed)? {
-            (state.optimizer, state.mined, state.control) = (before.optimizer, before.mined, before.control);
-        }
-        // A site that has no control variate yet corrects nothing.
-        let own = if state.control.is_empty() { global.control.clone() } else { std::mem::take(&mut state.control) };
-        let mut gradients = vec![0.0; global.control.len()];
         // The learning rate and the random numbers follow the whole session, not the round.
-        state.step = steps * u64::from(round - 1);
+        let first = steps * u64::from(round - 1);
+        let before = self.memory.before(round).map_err(failed)?;
+        // A site that has no control variate yet corrects nothing.
+        let own = before.as_ref().map(|before| before.control.clone()).filter(|own| !own.is_empty());
+        let own = own.unwrap_or_else(|| global.control.clone());
+        let unfinished = self.memory.unfinished(round, global.digest(), &config);
+        let (state, mut done) = unfinished.unwrap_or_else(|| {
+            let mut state = TrainingState::from_parameters(global.parameters.clone(), config.adamw);
+            if let Some(before) = before {
+                (state.optimizer, state.mined) = (before.optimizer, before.mined);
+            }
+            (state.step, state.control) = (first, vec![0.0; global.control.len()]);
+            (state, Done { round, global: global.digest(), steps: 0, mean: Mean::default() })
+        });
         let trainer = match &release {
             None => Trainer::new(&config, &self.training, &self.task.device, state),
             Some(release) => {
@@ -273,24 +318,29 @@ impl LocalTrainer for DetectorTrainer {
             }
         };
         let mut trainer = trainer.map_err(failed)?;
-        let mut mean = Mean::default();
-        for done in 1..=steps {
+        let mut saved = Instant::now();
+        while done.steps < steps {
+            done.steps += 1;
             let correction = match h.algorithm {
                 Algorithm::FedProx { mu } if mu > 0.0 => Some(Correction::Proximal { mu, anchor: &global.parameters }),
                 Algorithm::Scaffold => {
-                    Some(Correction::Control { global: &global.control, own: &own, sum: &mut gradients })
+                    Some(Correction::Control { global: &global.control, own: &own, number: done.steps })
                 }
                 _ => None,
             };
             let report = trainer.step(correction).map_err(failed)?;
-            mean.add(&report.loss);
-            let lately = Progress { done, total: steps, loss: Some(report.loss.total) };
-            if progress(lately).is_break() {
+            done.mean.add(&report.loss);
+            let lately = Progress { done: done.steps, total: steps, loss: Some(report.loss.total) };
+            let stops = progress(lately).is_break();
+            if stops || saved.elapsed() >= self.save_every {
+                self.memory.keep_unfinished(trainer.state(), &done, &config)?;
+                saved = Instant::now();
+            }
+            if stops {
                 return Err(TrainerError::Interrupted);
             }
         }
-        let mut trained = trainer.into_state();
-        trained.control = gradients.iter().map(|sum| (sum / steps as f64) as f32).collect();
+        let trained = trainer.into_state();
         self.memory.keep(round, h.rounds, &trained, &config)?;
         if let Some(Release { ledger, epsilon, .. }) = release {
             self.memory.record(&ledger)?;
@@ -302,7 +352,7 @@ impl LocalTrainer for DetectorTrainer {
             delta: trained.parameters.iter().zip(&global.parameters).map(difference).chain(control).collect(),
             num_examples: u32::try_from(self.training.len()).unwrap_or(u32::MAX),
             schema_hash: global.schema_hash,
-            metrics: mean.metrics(),
+            metrics: done.mean.metrics(),
         })
     }
 
@@ -338,7 +388,7 @@ fn failed(error: impl std::error::Error + Send + Sync + 'static) -> TrainerError
 }
 
 /// Means over steps; probabilities weighted by the number of nodules.
-#[derive(Default)]
+#[derive(Default, serde::Serialize, serde::Deserialize)]
 struct Mean {
     losses: f64,
     count: usize,

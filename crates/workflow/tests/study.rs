@@ -4,12 +4,13 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use detector::inference::{Mode, PredictOptions};
 use detector::network::UNet3dConfig;
 use detector::training::Sampling;
 use detector::{Architecture, Device, ParameterSchema, Plan};
-use federation::{Algorithm, GlobalModel, Hyperparameters, LocalTrainer, SessionConfig, SessionId, SiteId};
+use federation::{Algorithm, GlobalModel, Hyperparameters, LocalTrainer, Progress, SessionConfig, SessionId, SiteId};
 use phantom::{DatasetSpec, Size, write_dataset};
 use transport::Stop;
 use workflow::catalog::Language;
@@ -147,6 +148,80 @@ fn a_round_that_is_done_again_gives_the_same_update() {
     let n = avg.len();
     assert!(scaffold.len() == 2 * n && scaffold[..n] == avg[..] && scaffold2[..n] != avg2[..]);
     assert!(scaffold[n..].iter().any(|c| *c != 0.0) && scaffold[n..].iter().all(|c| c.is_finite()));
+}
+
+/// A round that is interrupted, by a stop or a crash, goes on where it was, to the same update.
+#[test]
+fn an_interrupted_round_goes_on_with_its_next_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let StudyRequest { training, .. } = request(folder.path());
+    let task = Arc::new(training.task().unwrap());
+    let schema = ParameterSchema::of(&task.architecture.build(&Device::flex()).unwrap());
+    let algorithm = Algorithm::Scaffold;
+    let h = Hyperparameters {
+        local_epochs: 1,
+        patches_per_epoch: 6,
+        batch_size: 1,
+        algorithm,
+        ..training.config.hyperparameters.clone()
+    };
+    let global = GlobalModel::initial(schema.initial(7), task.schema_hash, &algorithm);
+    let trainer = |memory: &Path| {
+        let site = Site::load(&training.sites[0], &task.plan, &folder.path().join("work"), &mut |_, _| ()).unwrap();
+        DetectorTrainer::new(task.clone(), site.scans, 1, memory.to_owned(), training.session.clone())
+    };
+    // Trains to its end, or until so many steps are done; which steps were made.
+    let train = |mut trainer: DetectorTrainer, last: u64| {
+        let mut steps = Vec::new();
+        let result = trainer.train_round(&global, 1, &h, &mut |progress| {
+            steps.push(progress.done);
+            if progress.done == last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        (steps, result.ok())
+    };
+    let (steps, whole) = train(trainer(&folder.path().join("whole")), 0);
+    assert_eq!(steps, [1, 2, 3, 4, 5, 6]);
+    assert!(whole.is_some());
+
+    let memory = folder.path().join("interrupted");
+    let unfinished = memory.join(training.session.as_str()).join("unfinished.safetensors");
+    assert_eq!(train(trainer(&memory), 2), (vec![1, 2], None));
+    // This one would be asked to stop, but dies: what it keeps now and then is all there is.
+    let dying = trainer(&memory).saving_every(Duration::ZERO);
+    let died = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let mut dying = dying;
+        let mut step = |progress: Progress| {
+            assert!(progress.done < 4, "the power fails");
+            ControlFlow::Continue(())
+        };
+        dying.train_round(&global, 1, &h, &mut step)
+    }));
+    assert!(died.is_err());
+    let kept = std::fs::read(&unfinished).unwrap();
+    // Step 4 was lost, step 3 was kept.
+    let (steps, resumed) = train(trainer(&memory), 0);
+    assert_eq!(steps, [4, 5, 6]);
+    assert!(resumed == whole);
+    assert!(!unfinished.exists());
+
+    // What is damaged or of another start is not gone on with.
+    let memory = folder.path().join("damaged");
+    std::fs::create_dir_all(memory.join(training.session.as_str())).unwrap();
+    let unfinished = memory.join(training.session.as_str()).join("unfinished.safetensors");
+    std::fs::write(&unfinished, &kept[..kept.len() / 2]).unwrap();
+    let (steps, anew) = train(trainer(&memory), 0);
+    assert!(steps.len() == 6 && anew == whole);
+    let memory = folder.path().join("another start");
+    std::fs::create_dir_all(memory.join(training.session.as_str())).unwrap();
+    std::fs::write(memory.join(training.session.as_str()).join("unfinished.safetensors"), &kept).unwrap();
+    let mut steps = 0;
+    let other = GlobalModel { parameters: schema.initial(8), ..global.clone() };
+    let mut count = |_: Progress| {
+        steps += 1;
+        ControlFlow::Continue(())
+    };
+    trainer(&memory).train_round(&other, 1, &h, &mut count).unwrap();
+    assert_eq!(steps, 6);
 }
 
 #[test]

@@ -38,14 +38,16 @@ struct Progress {
 const VERSION: u32 = 1;
 const CONFIG_KEY: &str = "fednodule.training.config";
 const PROGRESS_KEY: &str = "fednodule.training.progress";
+const ABOUT_KEY: &str = "fednodule.training.about";
 /// The flat vectors of a [`TrainingState`], by name.
 const VECTORS: [&str; 4] = ["parameters", "ema", "first_moment", "second_moment"];
 /// And one that is there where it is not empty.
 const CONTROL: &str = "control";
 
 impl TrainingState {
-    /// Writes the state and the run's configuration; an earlier checkpoint of that name is replaced atomically.
-    pub fn save(&self, config: &TrainingConfig, path: &Path) -> Result<(), CheckpointError> {
+    /// Writes the state, the run's configuration and what the caller wants to know again; an earlier checkpoint of that
+    /// name is replaced atomically.
+    pub fn save(&self, config: &TrainingConfig, about: &str, path: &Path) -> Result<(), CheckpointError> {
         let content = |problem: String| CheckpointError::Content { path: path.to_path_buf(), problem };
         let mut dict = StateDict::default();
         let vectors = [&self.parameters, &self.ema, &self.optimizer.first_moment, &self.optimizer.second_moment];
@@ -63,17 +65,19 @@ impl TrainingState {
         let json = |value: serde_json::Result<String>| value.map_err(|e| content(e.to_string()));
         dict.metadata.insert(CONFIG_KEY.to_owned(), json(serde_json::to_string(config))?);
         dict.metadata.insert(PROGRESS_KEY.to_owned(), json(serde_json::to_string(&progress))?);
+        dict.metadata.insert(ABOUT_KEY.to_owned(), about.to_owned());
         dict.save_safetensors(path, Overwrite::Allow)?;
         Ok(())
     }
 
     /// Reads what [`TrainingState::save`] wrote.
-    pub fn load(path: &Path) -> Result<(Self, TrainingConfig), CheckpointError> {
+    pub fn load(path: &Path) -> Result<(Self, TrainingConfig, String), CheckpointError> {
         let content = |problem: String| CheckpointError::Content { path: path.to_path_buf(), problem };
         let dict = StateDict::load_safetensors(path)?;
         let text = |key: &str| dict.metadata.get(key).ok_or_else(|| content(format!("its metadata has no {key}")));
         let config: TrainingConfig =
             serde_json::from_str(text(CONFIG_KEY)?).map_err(|e| content(format!("its configuration: {e}")))?;
+        let about = dict.metadata.get(ABOUT_KEY).cloned().unwrap_or_default();
         let progress: Progress =
             serde_json::from_str(text(PROGRESS_KEY)?).map_err(|e| content(format!("its progress: {e}")))?;
         if progress.version != VERSION {
@@ -91,6 +95,6 @@ impl TrainingState {
         let optimizer =
             AdamW { first_moment, second_moment, step: progress.optimizer_step, ..AdamW::new(config.adamw, 0) };
         let control = control.unwrap_or_default();
-        Ok((Self { parameters, optimizer, ema, mined: progress.mined, step: progress.step, control }, config))
+        Ok((Self { parameters, optimizer, ema, mined: progress.mined, step: progress.step, control }, config, about))
     }
 }

@@ -115,7 +115,8 @@ pub struct TrainingState {
     pub mined: Vec<Place>,
     /// Steps done.
     pub step: u64,
-    /// The site's control variate in SCAFFOLD, `c_i`; empty without.
+    /// In SCAFFOLD the mean of the round's gradients before their correction: the site's next control variate `c_i` (line 12,
+    /// option II, which for plain gradient steps is that mean, and holds for other optimisers in this form). Empty without.
     pub control: Vec<f32>,
 }
 
@@ -144,9 +145,8 @@ pub enum Correction<'a> {
         global: &'a [f32],
         /// The site's, `c_i`.
         own: &'a [f32],
-        /// Gets the gradients before their correction added. Their mean over a round is the site's next control variate:
-        /// line 12, option II, which for plain gradient steps is that mean, and which holds for other optimisers in this form.
-        sum: &'a mut [f64],
+        /// Number of the step in its round, from 1, for the mean in [`TrainingState::control`].
+        number: u64,
     },
 }
 
@@ -293,7 +293,7 @@ impl<'a> Trainer<'a> {
     /// One optimiser step.
     ///
     /// # Panics
-    /// When a vector of the correction is not as long as the weights.
+    /// When a vector of the correction, or the state's for it, is not as long as the weights.
     pub fn step(&mut self, correction: Option<Correction<'_>>) -> Result<StepReport, TrainingError> {
         let config = self.config;
         let step = self.state.step;
@@ -303,7 +303,8 @@ impl<'a> Trainer<'a> {
             Some((privacy, secret)) => self.learn_privately(step, privacy, secret)?,
         };
         if let Some(correction) = correction {
-            self.correct(&mut gradient, correction);
+            let trainable: Vec<bool> = self.trainable().collect();
+            correct(&mut self.state, &mut gradient, &trainable, correction);
         }
         let state = &mut self.state;
         let gradient_norm = state.optimizer.step(&self.schema, &mut state.parameters, &gradient, rate);
@@ -320,27 +321,6 @@ impl<'a> Trainer<'a> {
         let excess = state.mined.len().saturating_sub(MINED_LIMIT);
         state.mined.drain(..excess);
         Ok(StepReport { step: step + 1, loss, gradient_norm, rate })
-    }
-
-    /// A correction says nothing about the scans of the step, so noise does not hide it.
-    fn correct(&self, gradient: &mut [f32], correction: Correction<'_>) {
-        let trainable = |i: &(usize, (&mut f32, bool))| i.1.1;
-        let length = gradient.len();
-        let own = gradient.iter_mut().zip(self.trainable()).enumerate().filter(trainable);
-        let own = own.map(|(i, (g, _))| (i, g));
-        match correction {
-            Correction::Proximal { mu, anchor } => {
-                assert_eq!(anchor.len(), length);
-                own.for_each(|(i, g)| *g += mu as f32 * (self.state.parameters[i] - anchor[i]));
-            }
-            Correction::Control { global, own: control, sum } => {
-                assert_eq!([global.len(), control.len(), sum.len()], [length; 3]);
-                own.for_each(|(i, g)| {
-                    sum[i] += f64::from(*g);
-                    *g += global[i] - control[i];
-                });
-            }
-        }
     }
 
     /// The gradient of a batch.
@@ -510,6 +490,26 @@ fn candidate_logits(maps: &[f32], cells: usize) -> Cow<'_, [f32]> {
     }
     let strongest = |cell: usize| maps[cell..].iter().step_by(cells).copied().fold(f32::NEG_INFINITY, f32::max);
     Cow::Owned((0..cells).map(strongest).collect())
+}
+
+/// A correction says nothing about the scans of the step, so noise does not hide it.
+fn correct(state: &mut TrainingState, gradient: &mut [f32], trainable: &[bool], correction: Correction<'_>) {
+    let length = gradient.len();
+    let own = gradient.iter_mut().zip(trainable).enumerate().filter(|(_, (_, trainable))| **trainable);
+    let own = own.map(|(i, (g, _))| (i, g));
+    match correction {
+        Correction::Proximal { mu, anchor } => {
+            assert_eq!(anchor.len(), length);
+            own.for_each(|(i, g)| *g += mu as f32 * (state.parameters[i] - anchor[i]));
+        }
+        Correction::Control { global, own: control, number } => {
+            assert_eq!([global.len(), control.len(), state.control.len()], [length; 3]);
+            own.for_each(|(i, g)| {
+                state.control[i] += (*g - state.control[i]) / number as f32;
+                *g += global[i] - control[i];
+            });
+        }
+    }
 }
 
 fn setting<T>(setting: &'static str, found: impl ToString, expected: &str) -> Result<T, TrainingError> {
