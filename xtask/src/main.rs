@@ -16,6 +16,7 @@ mod programs;
 mod project;
 mod report;
 mod test;
+mod weakenings;
 
 use std::process::ExitCode;
 
@@ -66,6 +67,11 @@ enum Command {
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },
+    /// Make deliberate mistakes in a copy of the federation's code, one at a time, and demand that tests notice each
+    Weakenings {
+        /// Only those with this in their name
+        only: Option<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -88,6 +94,7 @@ fn run(command: Command) -> Result<()> {
         Command::Bench(options) => bench::run(&project, &options),
         Command::Acceptance { scans, size, seed } => programs::acceptance(&project, scans, &size, seed),
         Command::Fuzz { seconds } => fuzz::run(&project, seconds),
+        Command::Weakenings { only } => weakenings::run(&project, only.as_deref()),
     }
 }
 
