@@ -16,6 +16,7 @@ mod programs;
 mod project;
 mod report;
 mod test;
+mod weakenings;
 
 use std::process::ExitCode;
 
@@ -75,6 +76,11 @@ enum Command {
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },
+    /// Make deliberate mistakes in a copy of the federation's code, one at a time, and demand that tests notice each
+    Weakenings {
+        /// Only those with this in their name
+        only: Option<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -98,6 +104,7 @@ fn run(command: Command) -> Result<()> {
         Command::Acceptance { scans, size, seed } => programs::acceptance(&project, scans, &size, seed),
         Command::Simulate { seeds, seed } => programs::simulate(&project, seeds, seed),
         Command::Fuzz { seconds } => fuzz::run(&project, seconds),
+        Command::Weakenings { only } => weakenings::run(&project, only.as_deref()),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::command::shown;
 use crate::crate_graph::CrateGraph;
 use crate::project::Project;
 use crate::report::{Report, is_ci};
-use crate::{browser, check, databases, peers};
+use crate::{browser, check, databases, peers, weakenings};
 
 /// `cargo xtask test`.
 pub(crate) fn run(project: &Project) -> Result<()> {
@@ -80,6 +80,9 @@ pub(crate) fn run(project: &Project) -> Result<()> {
             command.envs(environment.iter().map(|(name, value)| (name, value)));
             run_tests(&mut command, report)
         });
+    }
+    if is_ci() {
+        report.step("weakenings that the tests must catch", |_| weakenings::run(project, None));
     }
     report.finish()
 }

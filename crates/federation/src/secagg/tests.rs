@@ -362,6 +362,33 @@ fn repeated_foreign_and_false_signatures_do_not_count() {
     assert_eq!(unmask(&agreements), Err(Abort::TooFewAgree { found: 3, needed: 4 }), "a changed one");
 }
 
+/// 3: nor does the signature of a site that the list says has dropped out.
+#[test]
+fn only_survivors_agree_on_the_survivors() {
+    use ed25519_dalek::Signer;
+    let (consortium, mut session, mut standings, said) = honest(5, 2);
+    let mut survivors = said.survivors.clone();
+    survivors.0.remove(&id(5));
+    let mut agreements = BTreeMap::new();
+    for number in 1..=3 {
+        let node = session.nodes.get_mut(&id(number)).unwrap();
+        agreements.insert(id(number), node.agree(&survivors, &consortium.identities[&id(number)]).unwrap());
+    }
+    let t1 = node::t1(session.manifest.sid(), said.advertisements.values());
+    let digest = |shares: &Shares| primitives::hash([shares.signed_part().as_slice()]);
+    let t2 = node::t2(&t1, said.shares.iter().map(|(id, shares)| (id, digest(shares))));
+    let text = node::agreement_text(&node::t3(&t2, &survivors));
+    let agree =
+        |number| Agreement { id: id(number), signature: consortium.identities[&id(number)].sign(&text).to_bytes() };
+    let mut unmask = |agreements: &BTreeMap<NodeId, Agreement>| {
+        session.nodes[&id(1)].clone().unmask(agreements, standings.get_mut(&id(1)).unwrap())
+    };
+    agreements.insert(id(5), agree(5));
+    assert_eq!(unmask(&agreements), Err(Abort::TooFewAgree { found: 3, needed: 4 }));
+    agreements.insert(id(4), agree(4));
+    assert!(unmask(&agreements).is_ok(), "the text is the right one");
+}
+
 /// Never both shares of one site: of no answer, whatever is asked.
 #[test]
 fn an_answer_is_given_once_and_holds_one_share_of_each_site() {

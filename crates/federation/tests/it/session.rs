@@ -88,6 +88,7 @@ fn a_round_goes_through_all_phases() {
     assert_eq!(outputs[0], Output::Aggregated { round: 1, model: Digest::of_bytes(b"a new model") });
     assert_eq!(outputs[1..], ["a", "b", "c"].map(|name| Output::Evaluate { site: site(name), round: 1 }));
     assert_eq!(session.needed_updates().count(), 0);
+    rejected(&mut session, &new_model(), 5600, "session s is evaluating, this needs aggregating");
     session.step(&judged("a", 1, 0.4), 6000).unwrap();
     session.step(&judged("c", 1, 0.2), 6000).unwrap();
     let none = Input::EvaluationReceived { site: site("b"), round: 1, evaluation: None };
@@ -363,4 +364,43 @@ fn a_resumed_session_repeats_its_requests_with_a_new_deadline() {
     session.step(&judged("a", 1, 0.5), 86_500_000).unwrap();
     let outputs = session.step(&Input::Resume, 86_600_000).unwrap();
     assert_eq!(outputs, ["b", "c"].map(|name| Output::Evaluate { site: site(name), round: 1 }));
+}
+
+/// The largest bound makes the others' weights coarse, or the sum overflow: it is a power of two, and it has an end.
+#[test]
+fn a_site_that_exaggerates_its_samples_is_left_out() {
+    for exaggerated in [1 << 25, 1 << 31, 0, 3] {
+        let mut session = training(SessionConfig { protection: None, cap_largest_site: false, ..config() });
+        let trained = |name: &str, samples_at_most| Input::SiteTrained { site: site(name), round: 1, samples_at_most };
+        session.step(&trained("a", 1 << 24), 3000).unwrap();
+        let outputs = session.step(&trained("b", exaggerated), 3000).unwrap();
+        assert!(
+            matches!(&outputs[..], [Output::SiteExcluded { reason, .. }] if reason.contains("expected a power of two")),
+            "{exaggerated}: {outputs:?}"
+        );
+        assert!(matches!(status(&session, "b"), SiteStatus::Refused { .. }));
+    }
+}
+
+/// Who has trained and left is no part of the sum; who does not answer one of its exchanges counts as gone.
+#[test]
+fn a_sum_is_of_those_who_are_present() {
+    let config = SessionConfig { protection: None, cap_largest_site: false, ..config() };
+    let mut session = joined(config, &["a", "b", "c", "d"]);
+    session.step(&Input::Start, 2000).unwrap();
+    let trained = |name: &str| Input::SiteTrained { site: site(name), round: 1, samples_at_most: 8 };
+    for name in ["d", "a", "b"] {
+        session.step(&trained(name), 3000).unwrap();
+    }
+    session.step(&left("d"), 3000).unwrap();
+    let outputs = session.step(&trained("c"), 3000).unwrap();
+    let asked: Vec<_> =
+        outputs.iter().filter_map(|o| if let Output::Ask { site } = o { Some(site) } else { None }).collect();
+    assert_eq!(asked, ["a", "b", "c"].map(site).iter().collect::<Vec<_>>());
+    let started = |output: &Output| matches!(output, Output::SumStarted { sum, .. } if sum.participants.len() == 3);
+    assert!(outputs.iter().any(started), "{outputs:?}");
+    let deadline = session.deadline_ms().unwrap();
+    let outputs = session.step(&Input::Tick, deadline).unwrap();
+    assert!(outputs.iter().any(|output| matches!(output, Output::SumGivenUp { .. })), "{outputs:?}");
+    assert!(session.sites().values().all(|present| !present), "nobody has answered");
 }

@@ -147,3 +147,38 @@ fn the_coordinators_view_holds_no_update_and_no_secret() {
     let chi = counts.iter().map(|&n| (f64::from(n) - expected).powi(2) / expected).sum::<f64>();
     assert!((155.0..385.0).contains(&chi), "chi-square {chi} over {total} bytes");
 }
+
+/// Twice the same key stream would give away the difference of what it hides.
+#[test]
+fn no_key_stream_is_used_twice() {
+    let (out, record) = (scratch(), Record::default());
+    let mut server =
+        FederatedServer::create(out.path(), id("s"), &sites(), config(2, "fedavg"), initial(), Box::new(Raw)).unwrap();
+    let recorded = |client: FederatedClient| client.on(Box::new(RecordingDisk(Arc::clone(&record))));
+    run(&mut server, good_clients().into_iter().map(recorded).collect(), 1).unwrap();
+    let mut nonces = HashSet::new();
+    let record = record.lock().unwrap();
+    let encrypted: Vec<_> = record.iter().filter(|(path, _)| path.to_string_lossy().contains("/sessions/")).collect();
+    assert!(encrypted.len() > 30, "{} files", encrypted.len());
+    for (path, bytes) in encrypted {
+        assert!(nonces.insert(bytes[..12].to_vec()), "{} has the nonce of an earlier file", path.display());
+    }
+
+    let out = scratch();
+    let sealed = SessionConfig { protection: Some(Protection::Sealed), ..config(1, "fedavg") };
+    let hyperparameters = sealed.hyperparameters.clone();
+    let mut server = FederatedServer::create(out.path(), id("s"), &sites(), sealed, initial(), Box::new(Raw)).unwrap();
+    sites().into_iter().for_each(|site| drop(server.step(&Input::SiteJoined { site }).unwrap()));
+    server.step(&Input::Start).unwrap().unwrap();
+    let mut client = good_clients().remove(0);
+    client.join(out.path(), &id("s"), server.session().roster()).unwrap();
+    let announcement = server.announcement().unwrap();
+    let mut keys = HashSet::new();
+    for _ in 0..3 {
+        let progress = &mut |_| std::ops::ControlFlow::Continue(());
+        let (outcome, _) = client.train_round(server.global(), &announcement, 1, &hyperparameters, progress).unwrap();
+        let Outcome::Sealed(sealed) = outcome else { panic!("{outcome:?}") };
+        // The message begins with a public key that is made for it.
+        assert!(keys.insert(sealed.to_bytes()[..32].to_vec()), "two sealed messages have one key");
+    }
+}

@@ -6,6 +6,7 @@ mod blindness;
 mod crash;
 mod run;
 mod store;
+mod sums;
 mod support;
 #[expect(dead_code, reason = "the simulation uses the rest")]
 mod troubled_disk;

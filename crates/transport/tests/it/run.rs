@@ -1,6 +1,7 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use federation::secagg::Totals;
 use federation::*;
 use transport::in_process::{self, Outcome};
 use transport::*;
@@ -186,4 +187,28 @@ fn a_suspended_session_goes_on_and_a_cancelled_one_does_not() {
     };
     let outcome = in_process::run(&mut server, good_clients(), NonZeroUsize::MIN, &mut observer, &stop).unwrap();
     assert_eq!(outcome, Outcome::Failed { reason: FailureReason::Cancelled });
+}
+
+/// Metrics have no noise: neither a site's own nor their sums leave.
+#[test]
+fn with_differential_privacy_no_metric_leaves_a_site() {
+    let privacy = DifferentialPrivacy { noise_multiplier: 1.0, clip_norm: 1.0, epsilon: 8.0, delta: 1e-5 };
+    let mut config = config(1, "fedavg");
+    config.hyperparameters.differential_privacy = Some(privacy);
+    let out = tempfile::tempdir().unwrap();
+    let mut server = created(out.path(), config.clone());
+    assert!(matches!(run(&mut server, good_clients(), 1).unwrap(), Outcome::Completed { .. }));
+    let round = &server.session().rounds()[0];
+    for sum in [&round.sum, &round.evaluation_sum] {
+        assert_eq!(sum.as_ref().unwrap().totals, Some(Totals::default()));
+    }
+    // A single site's would be read by the coordinator.
+    let out = tempfile::tempdir().unwrap();
+    let mut server = created_for(&["a"], out.path(), SessionConfig { minimum_sites: 1, ..config });
+    run(&mut server, clients(&[("a", Habit::None)]), 1).unwrap();
+    let status = &server.session().rounds()[0].sites[&site("a")].status;
+    assert!(
+        matches!(status, SiteStatus::Failed { reason } if reason.ends_with("secure aggregation is needed")),
+        "{status:?}"
+    );
 }

@@ -146,3 +146,17 @@ fn a_directory_without_permission_is_a_clear_error() {
     assert!(error.starts_with("cannot create OUT/sessions/s/objects: Permission denied"), "{error}");
     assert!(error.ends_with("allow this user to write there, then resume the session"), "{error}");
 }
+
+#[cfg(unix)]
+#[test]
+fn secrets_are_readable_by_their_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let out = tempfile::tempdir().unwrap();
+    run(&mut create(out.path(), "s").unwrap(), good_clients(), 1).unwrap();
+    for name in
+        ["sessions/s/coordinator.key", "sessions/s/sealing.key", "sites/a/identity.key", "sites/a/sessions/s/state"]
+    {
+        let mode = fs::metadata(out.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}

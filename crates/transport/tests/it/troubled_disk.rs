@@ -26,11 +26,12 @@ pub(crate) enum Trouble {
 enum Undo {
     Rename { from: PathBuf, to: PathBuf, replaced: Option<Vec<u8>> },
     Link { to: PathBuf },
+    Directory { to: PathBuf },
 }
 
 impl Undo {
     fn directory(&self) -> &Path {
-        let (Self::Rename { to, .. } | Self::Link { to }) = self;
+        let (Self::Rename { to, .. } | Self::Link { to } | Self::Directory { to }) = self;
         to.parent().unwrap()
     }
 }
@@ -58,6 +59,7 @@ impl Machinery {
         while let Some(change) = self.pending.pop() {
             match change {
                 Undo::Link { to } => drop(fs::remove_file(to)),
+                Undo::Directory { to } => drop(fs::remove_dir_all(to)),
                 Undo::Rename { from, to, replaced } => {
                     fs::rename(&to, &from).ok();
                     if self.unsynced.remove(&to) {
@@ -147,7 +149,13 @@ impl TroubledDisk {
 
 impl Disk for TroubledDisk {
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.change(false, || fs::create_dir_all(path))
+        self.change(false, || {
+            let missing: Vec<PathBuf> =
+                path.ancestors().take_while(|directory| !directory.exists()).map(Into::into).collect();
+            fs::create_dir_all(path)?;
+            self.state().pending.extend(missing.into_iter().rev().map(|to| Undo::Directory { to }));
+            Ok(())
+        })
     }
 
     fn write(&self, path: &Path, fill: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
