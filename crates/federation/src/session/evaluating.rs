@@ -37,19 +37,11 @@ impl Session {
     ) -> Result<(), Rejection> {
         self.expect_known(site)?;
         self.expect_protection(site, Protection::Sealed)?;
-        let known = (round as usize).checked_sub(1).and_then(|index| self.rounds.get(index));
-        let known = known.and_then(|r| r.sites.get(site)).and_then(|record| record.evaluation);
+        let known = self.known(site, round).and_then(|record| record.evaluation);
         if known.is_some() && known == evaluation {
             return Ok(());
         }
-        if self.phase != Phase::Evaluating {
-            let current = self.round();
-            return Err(Rejection::WrongRound { site: site.clone(), found: round, current, phase: self.phase });
-        }
-        self.expect_awaited(site, round)?;
-        self.expect_in_time(site, now_ms)?;
-
-        self.awaited.remove(site);
+        self.take_answer(site, round, Phase::Evaluating, now_ms)?;
         match evaluation.map_or(Ok(()), |e| e.check()) {
             Ok(()) => {
                 self.invited(site).evaluation = evaluation;

@@ -394,6 +394,32 @@ impl Session {
         Ok(())
     }
 
+    /// Takes note that a site has answered, if its answer is awaited and in time.
+    fn take_answer(&mut self, site: &SiteId, round: u32, phase: Phase, now_ms: u64) -> Result<(), Rejection> {
+        if self.phase != phase {
+            let current = self.round();
+            return Err(Rejection::WrongRound { site: site.clone(), found: round, current, phase: self.phase });
+        }
+        self.expect_awaited(site, round)?;
+        self.expect_in_time(site, now_ms)?;
+        self.awaited.remove(site);
+        Ok(())
+    }
+
+    fn expect_in_time(&self, site: &SiteId, now_ms: u64) -> Result<(), Rejection> {
+        match self.deadline_ms {
+            Some(deadline) if now_ms >= deadline => {
+                Err(Rejection::Late { site: site.clone(), round: self.round(), late_ms: now_ms - deadline })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What is known of a site in a round.
+    fn known(&self, site: &SiteId, round: u32) -> Option<&SiteRecord> {
+        self.rounds.get((round as usize).checked_sub(1)?)?.sites.get(site)
+    }
+
     /// The open round. Every phase behind `Initialising` has one.
     fn open(&mut self) -> &mut RoundRecord {
         self.rounds.last_mut().expect("a phase with a round has opened one")

@@ -66,18 +66,10 @@ impl Session {
     ) -> Result<(), Rejection> {
         self.expect_known(site)?;
         self.expect_protection(site, Protection::SecureAggregation)?;
-        let known = (round as usize).checked_sub(1).and_then(|index| self.rounds.get(index));
-        let known = known.and_then(|r| r.sites.get(site)).and_then(|record| record.samples_at_most);
-        if known == Some(samples_at_most) {
+        if self.known(site, round).and_then(|record| record.samples_at_most) == Some(samples_at_most) {
             return Ok(());
         }
-        if self.phase != Phase::Training {
-            let current = self.round();
-            return Err(Rejection::WrongRound { site: site.clone(), found: round, current, phase: self.phase });
-        }
-        self.expect_awaited(site, round)?;
-        self.expect_in_time(site, now_ms)?;
-        self.awaited.remove(site);
+        self.take_answer(site, round, Phase::Training, now_ms)?;
         if samples_at_most.is_power_of_two() && samples_at_most <= MOST_SAMPLES {
             self.answered(site, SiteStatus::Trained, now_ms).samples_at_most = Some(samples_at_most);
             outputs.push(Output::SiteReady { site: site.clone(), round });
@@ -101,17 +93,10 @@ impl Session {
     ) -> Result<(), Rejection> {
         self.expect_known(site)?;
         self.expect_protection(site, Protection::SecureAggregation)?;
-        let known = (round as usize).checked_sub(1).and_then(|index| self.rounds.get(index));
-        if known.and_then(|r| r.sites.get(site)).is_some_and(|record| record.evaluated) {
+        if self.known(site, round).is_some_and(|record| record.evaluated) {
             return Ok(());
         }
-        if self.phase != Phase::Evaluating {
-            let current = self.round();
-            return Err(Rejection::WrongRound { site: site.clone(), found: round, current, phase: self.phase });
-        }
-        self.expect_awaited(site, round)?;
-        self.expect_in_time(site, now_ms)?;
-        self.awaited.remove(site);
+        self.take_answer(site, round, Phase::Evaluating, now_ms)?;
         self.invited(site).evaluated = true;
         self.close_evaluation(now_ms, outputs);
         Ok(())

@@ -85,14 +85,7 @@ impl Session {
         if self.is_repetition(site, round, update) {
             return Ok(());
         }
-        if self.phase != Phase::Training {
-            let current = self.round();
-            return Err(Rejection::WrongRound { site: site.clone(), found: round, current, phase: self.phase });
-        }
-        self.expect_awaited(site, round)?;
-        self.expect_in_time(site, now_ms)?;
-
-        self.awaited.remove(site);
+        self.take_answer(site, round, Phase::Training, now_ms)?;
         match update.check(&self.schema) {
             Ok(()) => {
                 let digest = Digest::of_values(&update.delta);
@@ -117,8 +110,7 @@ impl Session {
 
     /// Whether exactly this update was accepted before.
     pub(super) fn is_repetition(&self, site: &SiteId, round: u32, update: &Update) -> bool {
-        let known = (round as usize).checked_sub(1).and_then(|index| self.rounds.get(index));
-        let known = known.and_then(|r| r.sites.get(site)).and_then(|s| s.update.as_ref());
+        let known = self.known(site, round).and_then(|record| record.update.as_ref());
         known.is_some_and(|known| {
             known.num_examples == update.num_examples
                 && known.metrics == update.metrics
@@ -133,15 +125,6 @@ impl Session {
         record.training_ms = Some(now_ms.saturating_sub(record.started_ms));
         record.status = status;
         record
-    }
-
-    pub(super) fn expect_in_time(&self, site: &SiteId, now_ms: u64) -> Result<(), Rejection> {
-        match self.deadline_ms {
-            Some(deadline) if now_ms >= deadline => {
-                Err(Rejection::Late { site: site.clone(), round: self.round(), late_ms: now_ms - deadline })
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Ends the training of the round if it is time.

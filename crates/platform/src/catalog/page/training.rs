@@ -153,7 +153,11 @@ pub(super) const TEXTS: &[Text] = &[
     ("launch.rounds", "全局轮次", "Rounds"),
     ("launch.rounds.hint", "1–20", "1 to 20"),
     ("launch.algorithm", "算法", "Algorithm"),
-    ("launch.algorithm.hint", "数据差异大时可试 FedProx", "FedProx where the institutions' data differ"),
+    (
+        "launch.algorithm.hint",
+        "数据差异大时可试 FedProx 或 SCAFFOLD（传输量加倍）",
+        "FedProx or SCAFFOLD (which doubles what travels) where data differ",
+    ),
     ("launch.minimum_sites", "每轮最少机构数", "Minimum of sites"),
     ("launch.minimum_sites.hint", "少于此数时任务失败", "A round with fewer updates fails"),
     ("launch.deadline", "每轮时限", "Deadline of a round"),
