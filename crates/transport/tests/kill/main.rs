@@ -1,8 +1,17 @@
-//! A real process is killed again and again, with the real file system. In a program of its own: between fork and exec
-//! a child holds the locks of its parent, and other tests would find their sessions in use.
+//! Real processes are killed: one again and again at any time, and many once each, at every operation on disk and every
+//! message. In a program of its own: between fork and exec a child holds the locks of its parent, and other tests would
+//! find their sessions in use.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[cfg(unix)]
+mod everywhere;
+#[cfg(target_os = "linux")]
+mod full_disk;
+#[cfg(unix)]
+mod life;
+#[cfg(unix)]
+mod mortal;
 #[path = "../it/support.rs"]
 #[expect(dead_code, reason = "the other tests use the rest")]
 mod support;
