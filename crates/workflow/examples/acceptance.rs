@@ -105,8 +105,7 @@ fn request(folders: Vec<std::path::PathBuf>, size: Size, out: &Path) -> Result<T
     });
     let hyperparameters = Hyperparameters {
         rounds: 20,
-        // A full chest has about eight times the volume in which a mark can be wrong.
-        local_epochs: if size == Size::Full { 3 } else { 1 },
+        local_epochs: 1,
         patches_per_epoch: 360,
         batch_size: 6,
         patch_size: 48,

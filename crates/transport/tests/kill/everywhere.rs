@@ -148,7 +148,7 @@ pub(crate) fn reported(output: &Output, names: &str, says: &str, out: &Path, aft
     assert_eq!(temporary, [""; 0], "{after}");
 }
 
-/// One life to the point, one from there to the end.
+/// One life to the point, one from there to the end. On `scratch`: no power is lost, so nothing need reach a real disk.
 fn strike(point: Point, reference: &Reference) {
     let (directory, after) = (scratch(), point.to_string());
     let out = directory.path().join("out");
@@ -177,7 +177,7 @@ fn spread(count: usize, limit: usize) -> Vec<usize> {
     if count <= limit { (1..=count).collect() } else { (0..limit).map(|i| 1 + i * (count - 1) / (limit - 1)).collect() }
 }
 
-/// The whole way costs minutes.
+/// How many of a kind meet each trouble. All of them take minutes.
 fn limit() -> usize {
     match std::env::var("FEDNODULE_KILL_POINTS").as_deref() {
         Ok("all") => usize::MAX,
@@ -247,7 +247,7 @@ fn death_and_trouble_at_every_operation_change_nothing() {
     println!("{} points in {:.0} s, all recovered bit for bit", points.len(), start.elapsed().as_secs_f64());
     if reference.counts.values().any(|count| *count > limit) {
         println!(
-            "Thinned out to {limit} points of a kind, evenly spread; with CI=true or FEDNODULE_KILL_POINTS=all it is every one."
+            "Thinned out to {limit} points of a kind, evenly spread; every one with CI=true or FEDNODULE_KILL_POINTS=all."
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What a child does: a session of three sites, from wherever it stands to its end. Nobody but the one thread works, so that
+//! What a child does: a session of three sites, from wherever it stands to its end. One thread does all the work, so
 //! operations have the same order in every life.
 
 use std::collections::{BTreeMap, VecDeque};

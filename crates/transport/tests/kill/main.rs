@@ -1,6 +1,6 @@
 //! Real processes are killed: one again and again at any time, and many once each, at every operation on disk and every
-//! message. In a program of its own: between fork and exec a child holds the locks of its parent, and other tests would find
-//! their sessions in use.
+//! message. In a program of its own: between fork and exec a child holds the locks of its parent, and other tests would
+//! find their sessions in use.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! The real file system, and messages, with one chosen operation at which this process dies or the disk gets into trouble.
+//! The real file system, and messages, with one chosen operation at which this process dies or the disk is in trouble.
 
 use std::collections::BTreeMap;
 use std::fs;
