@@ -4,14 +4,25 @@ use federation::*;
 fn defaults_and_recommended_algorithms_are_valid() {
     let mut config = SessionConfig::default();
     config.validate().unwrap();
-    for name in ["FedAvg", "fedprox", "FEDAVGM", "FedAdam"] {
+    for name in ["FedAvg", "fedprox", "SCAFFOLD", "FEDAVGM", "FedAdam"] {
         config.hyperparameters.algorithm = name.parse().unwrap();
         config.validate().unwrap();
     }
     assert_eq!(
         "krum".parse::<Algorithm>().unwrap_err().to_string(),
-        "algorithm \"krum\" is not known: choose FedAvg, FedProx, FedAvgM or FedAdam"
+        "algorithm \"krum\" is not known: choose FedAvg, FedProx, SCAFFOLD, FedAvgM or FedAdam"
     );
+}
+
+#[test]
+fn scaffold_does_not_go_with_differential_privacy() {
+    let mut config = SessionConfig::default();
+    config.hyperparameters.algorithm = Algorithm::Scaffold;
+    config.hyperparameters.differential_privacy =
+        Some(DifferentialPrivacy { noise_multiplier: 1.0, clip_norm: 1.0, epsilon: 3.0, delta: 1e-5 });
+    let ConfigErrors(problems) = config.validate().unwrap_err();
+    let fields: Vec<_> = problems.iter().map(|problem| problem.field).collect();
+    assert_eq!(fields, ["hyperparameters.algorithm.Scaffold"]);
 }
 
 #[test]
