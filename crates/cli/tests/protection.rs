@@ -102,6 +102,13 @@ fn three_hospitals_are_summed_securely_and_outlive_kills() {
         let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, 0o600, "{}", path.display());
     }
+    // And so are the weights that it has trained.
+    #[cfg(unix)]
+    for (site, _) in SITES {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = reference.path().join("work").join(site).join("1");
+        assert_eq!(std::fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700, "{}", folder.display());
+    }
 
     let moments = [
         "sites/A/sessions/1/state",

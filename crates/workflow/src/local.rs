@@ -99,7 +99,7 @@ impl Memory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let mut secret = [0; 32];
                 getrandom::fill(&mut secret).map_err(|error| failed(io::Error::other(error.to_string())))?;
-                fs::create_dir_all(&self.folder).map_err(failed)?;
+                self.make_folder().map_err(failed)?;
                 self.replace(&path, &secret)?;
                 Ok(NoiseSecret::new(secret))
             }
@@ -126,6 +126,14 @@ impl Memory {
         file.write_all(content).and_then(|()| file.commit()).map_err(failed)
     }
 
+    /// For its owner alone: weights after a round tell as much as the update that is encrypted elsewhere.
+    fn make_folder(&self) -> io::Result<()> {
+        let mut folder = fs::DirBuilder::new();
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut folder, 0o700);
+        folder.recursive(true).create(&self.folder)
+    }
+
     fn path(&self, round: u32) -> PathBuf {
         self.folder.join(format!("round_{round:03}.safetensors"))
     }
@@ -149,7 +157,7 @@ impl Memory {
         state: &TrainingState,
         config: &TrainingConfig,
     ) -> Result<(), TrainerError> {
-        fs::create_dir_all(&self.folder).map_err(failed)?;
+        self.make_folder().map_err(failed)?;
         // Of a folder that was just made, the entries in those around it must last, too: the session's, the site's, the
         // sites'. (Windows cannot open a directory to flush it; NTFS journals its entries.)
         if cfg!(unix) {
@@ -178,7 +186,7 @@ impl Memory {
 
     /// Keeps what a round has done so far.
     fn keep_unfinished(&self, state: &TrainingState, done: &Done, config: &TrainingConfig) -> Result<(), TrainerError> {
-        fs::create_dir_all(&self.folder).map_err(failed)?;
+        self.make_folder().map_err(failed)?;
         let about = serde_json::to_string(done).map_err(failed)?;
         state.save(config, &about, &self.unfinished_path()).map_err(failed)
     }
