@@ -184,11 +184,11 @@ impl Memory {
         self.folder.join("unfinished.safetensors")
     }
 
-    /// Keeps what a round has done so far.
-    fn keep_unfinished(&self, state: &TrainingState, done: &Done, config: &TrainingConfig) -> Result<(), TrainerError> {
-        self.make_folder().map_err(failed)?;
-        let about = serde_json::to_string(done).map_err(failed)?;
-        state.save(config, &about, &self.unfinished_path()).map_err(failed)
+    /// Keeps what a round has done so far, if it can: a full disk must not end a training that needs nothing of it yet.
+    fn keep_unfinished(&self, state: &TrainingState, done: &Done, config: &TrainingConfig) {
+        if let (Ok(about), Ok(())) = (serde_json::to_string(done), self.make_folder()) {
+            state.save(config, &about, &self.unfinished_path()).ok();
+        }
     }
 
     /// What was done of exactly this training. A file that is damaged, or another round's, is no loss but of time.
@@ -341,7 +341,7 @@ impl LocalTrainer for DetectorTrainer {
             let lately = Progress { done: done.steps, total: steps, loss: Some(report.loss.total) };
             let stops = progress(lately).is_break();
             if stops || saved.elapsed() >= self.save_every {
-                self.memory.keep_unfinished(trainer.state(), &done, &config)?;
+                self.memory.keep_unfinished(trainer.state(), &done, &config);
                 saved = Instant::now();
             }
             if stops {

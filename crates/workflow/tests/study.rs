@@ -211,6 +211,12 @@ fn an_interrupted_round_goes_on_with_its_next_step() {
     std::fs::write(&unfinished, &kept[..kept.len() / 2]).unwrap();
     let (steps, anew) = train(trainer(&memory), 0);
     assert!(steps.len() == 6 && anew == whole);
+    // Where nothing can be kept, training goes on without.
+    let memory = folder.path().join("unkeepable");
+    let in_the_way = memory.join(training.session.as_str()).join("unfinished.safetensors");
+    std::fs::create_dir_all(in_the_way.join("entry")).unwrap();
+    let (steps, unkept) = train(trainer(&memory).saving_every(Duration::ZERO), 0);
+    assert!(steps.len() == 6 && unkept == whole);
     let memory = folder.path().join("another start");
     std::fs::create_dir_all(memory.join(training.session.as_str())).unwrap();
     std::fs::write(memory.join(training.session.as_str()).join("unfinished.safetensors"), &kept).unwrap();
