@@ -180,48 +180,56 @@ pub struct Blender {
     roi_zyx: [usize; 3],
     tile_weights: Vec<f32>,
     region: VoxelBox,
-    sums: Vec<f32>,
+    /// Of each channel.
+    sums: Vec<Vec<f32>>,
     weights: Vec<f32>,
 }
 
 impl Blender {
-    /// For the answers inside of `region`; what tiles say outside of it is dropped.
-    pub fn new(window: &SlidingWindow, region: VoxelBox) -> Self {
+    /// For the answers inside of `region`, `channels` values a place; what tiles say outside of it is dropped.
+    pub fn new(window: &SlidingWindow, region: VoxelBox, channels: usize) -> Self {
         let count = region.voxel_count();
         Self {
             roi_zyx: window.roi_zyx,
             tile_weights: window.weights(),
             region,
-            sums: vec![0.0; count],
+            sums: vec![vec![0.0; count]; channels],
             weights: vec![0.0; count],
         }
     }
 
     /// Adds the answer for a tile. The order of the calls decides the last bits of the result: keep it fixed.
     ///
+    /// # Shapes
+    /// `values`: `[channels, z, y, x]` of the tile.
+    ///
     /// # Panics
-    /// When `values` has not the size of a tile: a bug of the caller.
+    /// When `values` has not that size: a bug of the caller.
     pub fn add(&mut self, tile: Tile, values: &[f32]) {
-        assert_eq!(values.len(), self.tile_weights.len(), "not a tile of {:?}", self.roi_zyx);
         let Self { roi_zyx, tile_weights, region, sums, weights } = self;
+        assert_eq!(values.len(), sums.len() * tile_weights.len(), "not {} tiles of {roi_zyx:?}", sums.len());
         let [_, ny, nx] = region.shape_zyx();
         for_each_row(tile.start_zyx, *roi_zyx, region, |tile_at, index_zyx, count| {
             let [z, y, x]: [usize; 3] = std::array::from_fn(|d| index_zyx[d] - region.start_zyx[d]);
             let to = (z * ny + y) * nx + x;
-            for i in 0..count {
-                let weight = tile_weights[tile_at + i];
-                sums[to + i] += weight * values[tile_at + i];
-                weights[to + i] += weight;
+            let row = &tile_weights[tile_at..][..count];
+            weights[to..][..count].iter_mut().zip(row).for_each(|(sum, weight)| *sum += weight);
+            for (sums, values) in sums.iter_mut().zip(values.chunks_exact(tile_weights.len())) {
+                let values = values[tile_at..][..count].iter().zip(row);
+                sums[to..][..count].iter_mut().zip(values).for_each(|(sum, (value, weight))| *sum += weight * value);
             }
         });
     }
 
-    /// The blended values of the region, x fastest, and `uncovered` where no tile has said anything.
-    pub fn finish(self, uncovered: f32) -> Vec<f32> {
-        let mut values = self.sums;
-        values.iter_mut().zip(&self.weights).for_each(|(value, &weight)| {
-            *value = if weight > 0.0 { *value / weight } else { uncovered };
-        });
-        values
+    /// The blended values of the region, an array for each channel, x fastest, and `uncovered` where no tile has said
+    /// anything.
+    pub fn finish(self, uncovered: f32) -> Vec<Vec<f32>> {
+        let mut channels = self.sums;
+        for values in &mut channels {
+            values.iter_mut().zip(&self.weights).for_each(|(value, &weight)| {
+                *value = if weight > 0.0 { *value / weight } else { uncovered };
+            });
+        }
+        channels
     }
 }

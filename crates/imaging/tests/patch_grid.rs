@@ -50,14 +50,17 @@ proptest! {
     #[test]
     fn a_blended_constant_is_the_constant((shape, within, window) in shapes(), value in -5f32..5.0) {
         let grid = window.grid(shape, &within, |_| true);
-        let mut blender = Blender::new(&window, within);
-        let answer = vec![value; window.roi_zyx.iter().product()];
+        let mut blender = Blender::new(&window, within, 2);
+        let count = window.roi_zyx.iter().product();
+        let answer = [vec![value; count], vec![2.0 * value; count]].concat();
         for tile in &grid.tiles {
             blender.add(*tile, &answer);
         }
-        for found in blender.finish(f32::NAN) {
-            // The sum of some tens of rounded products.
-            prop_assert!((found - value).abs() <= 1e-5 * value.abs());
+        for (channel, expected) in blender.finish(f32::NAN).into_iter().zip([value, 2.0 * value]) {
+            for found in channel {
+                // The sum of some tens of rounded products.
+                prop_assert!((found - expected).abs() <= 1e-5 * expected.abs());
+            }
         }
     }
 
@@ -65,12 +68,12 @@ proptest! {
     fn blending_the_patches_of_a_volume_gives_it_back((shape, within, window) in shapes()) {
         let geometry = Geometry::axis_aligned(shape, [1.0; 3], [0.0; 3]).expect("a grid");
         let volume = Volume::new(geometry.clone(), (0..geometry.voxel_count()).map(|i| i as f32).collect());
-        let mut blender = Blender::new(&window, within);
+        let mut blender = Blender::new(&window, within, 1);
         for tile in window.grid(shape, &within, |_| true).tiles {
             blender.add(tile, &extract_patch(&volume, tile.start_zyx, window.roi_zyx, f32::NAN));
         }
         let expected: Vec<f32> = within.indices().map(|index| volume.at(index)).collect();
-        for (found, expected) in blender.finish(-1.0).into_iter().zip(expected) {
+        for (found, expected) in blender.finish(-1.0).concat().into_iter().zip(expected) {
             prop_assert!((found - expected).abs() <= 1e-5 * expected, "{found} for {expected}");
         }
     }

@@ -323,6 +323,7 @@ impl Study<'_> {
                     center_mm_xyz: mark.center_mm_xyz,
                     diameter_mm: mark.diameter_mm.unwrap_or_default(),
                     confidence: mark.probability,
+                    volume_mm3: None,
                 })
                 .collect();
             let volume = read_hu(path)?;

@@ -1,11 +1,11 @@
-//! Detections of the classic network, which only segments: connected regions of nodule voxels.
+//! Connected bodies of nodule voxels: the classic network's detections, and the volumes of the detection network's.
 
 use imaging::Geometry;
 
 use super::peaks::{DIAMETER_RANGE_MM, Detection, MAX_DETECTIONS};
 
-/// Voxels at least this probable form regions.
-const REGION_PROBABILITY: f32 = 0.3;
+/// Voxels at least this probable form the classic network's detections.
+const DETECTION_PROBABILITY: f32 = 0.3;
 
 /// Nodule probability of a whole scan.
 #[derive(Debug, Clone)]
@@ -16,62 +16,90 @@ pub(crate) struct SegmentationMaps {
     pub(crate) voxels: [Vec<f32>; 8],
 }
 
+/// The bodies of a scan.
+#[derive(Debug)]
+pub(crate) struct Bodies {
+    /// One more than the index of the body that each cell belongs to, 0 for none.
+    labels: Vec<u32>,
+    bodies: Vec<Body>,
+}
+
+/// Voxels that hang together.
+#[derive(Debug, Default)]
+struct Body {
+    /// Voxels and their summed indices, in cells.
+    voxels: usize,
+    sum_zyx: [f64; 3],
+    /// Mean probability of the most probable cell.
+    confidence: f32,
+}
+
 impl SegmentationMaps {
-    /// One detection for each region: its centre of mass, the diameter of a sphere of its volume, and as confidence the
-    /// mean probability of its most probable cell.
+    /// One detection for each body: its centre of mass, the diameter of a sphere of its volume, and its confidence.
     pub(crate) fn detections(&self) -> Vec<Detection> {
-        let [nz, ny, nx] = self.geometry.shape_zyx;
-        let mean = |cell: usize| self.voxels.iter().map(|v| v[cell]).sum::<f32>() / 8.0;
-        let in_region = |cell: usize| self.voxels.iter().any(|v| v[cell] >= REGION_PROBABILITY);
-        let mut seen = vec![false; nz * ny * nx];
-        let mut detections = Vec::new();
-        for first in 0..seen.len() {
-            if seen[first] || !in_region(first) {
-                continue;
-            }
-            seen[first] = true;
-            let mut open = vec![first];
-            let mut region = Region::default();
-            while let Some(cell) = open.pop() {
-                let at = [cell / (ny * nx), cell / nx % ny, cell % nx];
-                for (sub, map) in self.voxels.iter().enumerate() {
-                    region.add(at, sub, map[cell]);
-                }
-                region.confidence = region.confidence.max(mean(cell));
-                let neighbours = [(0, ny * nx, nz), (1, nx, ny), (2, 1, nx)];
-                for (axis, stride, count) in neighbours {
-                    let below = (at[axis] > 0).then(|| cell - stride);
-                    let above = (at[axis] + 1 < count).then(|| cell + stride);
-                    for next in [below, above].into_iter().flatten() {
-                        if !seen[next] && in_region(next) {
-                            seen[next] = true;
-                            open.push(next);
-                        }
-                    }
-                }
-            }
-            detections.push(region.detection(&self.geometry));
-        }
+        let bodies = self.bodies(DETECTION_PROBABILITY).bodies;
+        let mut detections: Vec<Detection> = bodies.iter().map(|body| body.detection(&self.geometry)).collect();
         // Equal ones stay in the order of the grid.
         detections.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
         detections.truncate(MAX_DETECTIONS);
         detections
     }
-}
 
-#[derive(Default)]
-struct Region {
-    /// Voxels and their summed indices, in cells.
-    voxels: usize,
-    sum_zyx: [f64; 3],
-    confidence: f32,
-}
-
-impl Region {
-    fn add(&mut self, cell: [usize; 3], sub: usize, probability: f32) {
-        if probability < REGION_PROBABILITY {
-            return;
+    /// Voxels at least this probable; cells with a common face and such a voxel each are of one body.
+    pub(crate) fn bodies(&self, probability: f32) -> Bodies {
+        let [nz, ny, nx] = self.geometry.shape_zyx;
+        let inside = |cell: usize| self.voxels.iter().any(|v| v[cell] >= probability);
+        let mut labels = vec![0; nz * ny * nx];
+        let mut bodies = Vec::new();
+        for first in 0..labels.len() {
+            if labels[first] != 0 || !inside(first) {
+                continue;
+            }
+            let label = bodies.len() as u32 + 1;
+            labels[first] = label;
+            let mut open = vec![first];
+            let mut body = Body::default();
+            while let Some(cell) = open.pop() {
+                let at = [cell / (ny * nx), cell / nx % ny, cell % nx];
+                for (sub, map) in self.voxels.iter().enumerate() {
+                    if map[cell] >= probability {
+                        body.add(at, sub);
+                    }
+                }
+                let mean = self.voxels.iter().map(|v| v[cell]).sum::<f32>() / 8.0;
+                body.confidence = body.confidence.max(mean);
+                let neighbours = [(0, ny * nx, nz), (1, nx, ny), (2, 1, nx)];
+                for (axis, stride, count) in neighbours {
+                    let below = (at[axis] > 0).then(|| cell - stride);
+                    let above = (at[axis] + 1 < count).then(|| cell + stride);
+                    for next in [below, above].into_iter().flatten() {
+                        if labels[next] == 0 && inside(next) {
+                            labels[next] = label;
+                            open.push(next);
+                        }
+                    }
+                }
+            }
+            bodies.push(body);
         }
+        Bodies { labels, bodies }
+    }
+}
+
+impl Bodies {
+    /// The number of the body that a cell belongs to, from 0.
+    pub(crate) fn at(&self, cell: usize) -> Option<usize> {
+        self.labels[cell].checked_sub(1).map(|index| index as usize)
+    }
+
+    /// Volume of a body on this grid of cells.
+    pub(crate) fn volume_mm3(&self, body: usize, geometry: &Geometry) -> f64 {
+        self.bodies[body].volume_mm3(geometry)
+    }
+}
+
+impl Body {
+    fn add(&mut self, cell: [usize; 3], sub: usize) {
         self.voxels += 1;
         for (axis, sum) in self.sum_zyx.iter_mut().enumerate() {
             let shift = if sub >> (2 - axis) & 1 == 1 { 0.25 } else { -0.25 };
@@ -79,16 +107,24 @@ impl Region {
         }
     }
 
+    fn volume_mm3(&self, geometry: &Geometry) -> f64 {
+        self.voxels as f64 * geometry.spacing_mm_xyz.iter().product::<f64>() / 8.0
+    }
+
     fn detection(&self, geometry: &Geometry) -> Detection {
-        let n = self.voxels as f64;
-        let volume_mm3 = n * geometry.spacing_mm_xyz.iter().product::<f64>() / 8.0;
-        let diameter = 2.0 * (3.0 * volume_mm3 / (4.0 * std::f64::consts::PI)).cbrt();
+        let volume_mm3 = self.volume_mm3(geometry);
         Detection {
-            center_mm_xyz: geometry.world_from_index(self.sum_zyx.map(|s| s / n)),
-            diameter_mm: diameter.clamp(DIAMETER_RANGE_MM[0], DIAMETER_RANGE_MM[1]),
+            center_mm_xyz: geometry.world_from_index(self.sum_zyx.map(|s| s / self.voxels as f64)),
+            diameter_mm: sphere_diameter(volume_mm3).clamp(DIAMETER_RANGE_MM[0], DIAMETER_RANGE_MM[1]),
             confidence: f64::from(self.confidence),
+            volume_mm3: Some(volume_mm3),
         }
     }
+}
+
+/// Of a sphere of this volume.
+pub(crate) fn sphere_diameter(volume: f64) -> f64 {
+    2.0 * (3.0 * volume / (4.0 * std::f64::consts::PI)).cbrt()
 }
 
 #[cfg(test)]

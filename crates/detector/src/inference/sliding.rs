@@ -13,6 +13,8 @@ use crate::plan::{AIR_HU, Plan};
 
 /// Voxels of the scan along one side of a cell of the maps.
 const CELL: usize = 2;
+/// Voxels of a cell.
+const SUB_VOXELS: usize = CELL.pow(3);
 
 /// As many voxels are in the network at the same time, which bounds its memory whatever the number of cores; large tiles
 /// keep the cores busy by themselves.
@@ -83,11 +85,16 @@ impl Pass<'_> {
             .map(|t| tile_box(t, window.roi_zyx, &whole))
             .reduce(union)
             .unwrap_or(VoxelBox { start_zyx: [0; 3], end_zyx: [1; 3] });
-        let (count, probabilities) =
-            if self.runner.only_segments() { (CELL.pow(3), CELL.pow(3)) } else { (DetectionMaps::SEGMENTATION, 1) };
-        let mut blenders = vec![Blender::new(&window, covered); count];
         let tile = self.runner.side();
         let cells = (tile / CELL).pow(3);
+        // Probabilities are blended, not logits: one unsure tile must not be outvoted by an extreme one.
+        let [centre, segmentation] = if self.runner.only_segments() {
+            [0..0, 0..SUB_VOXELS]
+        } else {
+            [DetectionMaps::CENTRE..DetectionMaps::CENTRE + 1, DetectionMaps::SEGMENTATION..DetectionMaps::CHANNELS]
+        };
+        let channels = segmentation.end;
+        let mut blender = Blender::new(&window, covered, channels);
         let together = self.runner.together().min((VOXELS_TOGETHER / tile.pow(3)).max(1));
         let mut finished = 0;
         for group in tiles.chunks(together) {
@@ -95,30 +102,31 @@ impl Pass<'_> {
                 .par_iter()
                 .map(|&tile| {
                     let mut maps = self.runner.forward(self.input(tile));
-                    // Probabilities are blended, not logits: one unsure tile must not be outvoted by an extreme one.
-                    maps[..probabilities * cells].iter_mut().for_each(|logit| *logit = 1.0 / (1.0 + (-*logit).exp()));
+                    for range in [&centre, &segmentation] {
+                        let values = &mut maps[range.start * cells..range.end * cells];
+                        values.iter_mut().for_each(|logit| *logit = 1.0 / (1.0 + (-*logit).exp()));
+                    }
                     maps
                 })
                 .collect();
             // In the order of the tiles, whatever their number at a time: the same bits.
             for (&tile, maps) in group.iter().zip(&maps) {
-                for (blender, map) in blenders.iter_mut().zip(maps.chunks_exact(cells)) {
-                    blender.add(tile, map);
-                }
+                blender.add(tile, maps);
                 finished += 1;
                 if !done(finished) {
                     return None;
                 }
             }
         }
-        let mut maps = blenders.into_iter().map(|b| b.finish(0.0));
+        let mut maps = blender.finish(0.0).into_iter();
         let mut next = || maps.next().unwrap_or_default();
         let geometry = cell_geometry(geometry, &covered);
         Some(if self.runner.only_segments() {
             ScanMaps::Segmentation(SegmentationMaps { geometry, voxels: std::array::from_fn(|_| next()) })
         } else {
-            let (centre, offset) = (next(), [next(), next(), next()]);
-            ScanMaps::Centres(CentreMaps { geometry, centre, offset, log_diameter: next() })
+            let (centre, offset, log_diameter) = (next(), [next(), next(), next()], next());
+            let segmentation = SegmentationMaps { geometry, voxels: std::array::from_fn(|_| next()) };
+            ScanMaps::Centres(CentreMaps { centre, offset, log_diameter, segmentation })
         })
     }
 

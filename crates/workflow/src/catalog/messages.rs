@@ -289,6 +289,7 @@ messages! {
     ColumnPosition: "位置 (x, y, z, mm)" / "Position (x, y, z, mm)";
     ColumnVoxel: "体素 (x, y, z，自 0 起)" / "Voxel (x, y, z, from 0)";
     ColumnDiameter: "直径 (mm)" / "Diameter (mm)";
+    ColumnVolume: "体积 (mm³)" / "Volume (mm³)";
     ColumnConfidence: "置信度" / "Confidence";
     PlaneAxial: "横断面" / "Axial";
     PlaneCoronal: "冠状面" / "Coronal";

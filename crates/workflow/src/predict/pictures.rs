@@ -123,7 +123,7 @@ mod tests {
     use imaging::Geometry;
 
     fn marked(number: u32, center_mm_xyz: [f64; 3]) -> MarkedDetection {
-        let detection = Detection { center_mm_xyz, diameter_mm: 6.0, confidence: 0.5 };
+        let detection = Detection { center_mm_xyz, diameter_mm: 6.0, confidence: 0.5, volume_mm3: None };
         MarkedDetection { number, detection, voxel_zyx: [0.0; 3], lung: None }
     }
 

@@ -49,6 +49,7 @@ fn detections(result: &ScanResult) -> String {
         Message::ColumnNumber,
         Message::ColumnConfidence,
         Message::ColumnDiameter,
+        Message::ColumnVolume,
         Message::ColumnPosition,
         Message::ColumnVoxel,
     ];
@@ -60,6 +61,7 @@ fn detections(result: &ScanResult) -> String {
             marked.number.to_string(),
             format!("{:.3}", detection.confidence),
             format!("{:.1}", detection.diameter_mm),
+            detection.volume_mm3.map_or("—".to_owned(), |volume| format!("{volume:.0}")),
             format!("{x:.1}, {y:.1}, {z:.1}"),
             format!("{i:.0}, {j:.0}, {k:.0}"),
         ]
