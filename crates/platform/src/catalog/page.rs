@@ -756,6 +756,7 @@ const TEXTS: &[Text] = &[
     ("report.number", "编号", "No."),
     ("report.side", "侧别", "Side"),
     ("report.diameter", "直径", "Diameter"),
+    ("report.volume", "体积", "Volume"),
     ("report.slice", "轴位层", "Axial slice"),
     ("report.position", "位置（毫米）", "Position (mm)"),
     (
@@ -822,7 +823,9 @@ const TEXTS: &[Text] = &[
     ("js.viewer.mode.fast", "快速", "Fast"),
     ("js.viewer.mode.standard", "标准", "Standard"),
     ("js.viewer.mode.accurate", "精细", "Accurate"),
-    ("js.viewer.finding.facts", "直径 {diameter} mm · 层 {slice}", "{diameter} mm · slice {slice}"),
+    ("js.viewer.finding.diameter", "直径 {diameter} mm", "{diameter} mm"),
+    ("js.viewer.finding.volume", "体积 {volume} mm³", "{volume} mm³"),
+    ("js.viewer.finding.slice", "层 {slice}", "slice {slice}"),
     ("js.viewer.found", "检出 {count} 处", "{count} found"),
     ("js.viewer.threshold.now", "置信度 ≥ {threshold}", "confidence ≥ {threshold}"),
     (

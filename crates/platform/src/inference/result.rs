@@ -21,6 +21,8 @@ struct Detection {
     number: u32,
     center_mm_xyz: [f64; 3],
     diameter_mm: f64,
+    #[serde(default)]
+    volume_mm3: Option<f64>,
     confidence: f64,
     voxel_zyx: [f64; 3],
     #[serde(default)]
@@ -58,6 +60,7 @@ pub(super) fn read(document: &[u8], model_sha256: &str) -> Result<Found, ResultE
             center_mm_xyz: found.center_mm_xyz,
             voxel_xyz: [i, j, k],
             diameter_mm: found.diameter_mm,
+            volume_mm3: found.volume_mm3,
             confidence: found.confidence,
             side: found.lung,
             review: None,
@@ -65,7 +68,10 @@ pub(super) fn read(document: &[u8], model_sha256: &str) -> Result<Found, ResultE
         }
     };
     let findings: Vec<Finding> = document.detections.iter().map(finding).collect();
-    let numbers = |f: &Finding| f.center_mm_xyz.into_iter().chain(f.voxel_xyz).chain([f.diameter_mm, f.confidence]);
+    let numbers = |f: &Finding| {
+        let sizes = [f.diameter_mm, f.confidence].into_iter().chain(f.volume_mm3);
+        f.center_mm_xyz.into_iter().chain(f.voxel_xyz).chain(sizes)
+    };
     if !findings.iter().flat_map(numbers).all(f64::is_finite) {
         return Err(ResultError::NoNumber);
     }
@@ -85,7 +91,7 @@ mod tests {
 
     fn document(model: &str, x: &str) -> String {
         format!(
-            r#"{{"seriesuid":"1.2","detections":[{{"number":1,"center_mm_xyz":[{x},2.0,3.0],"diameter_mm":7.5,"confidence":0.9,
+            r#"{{"seriesuid":"1.2","detections":[{{"number":1,"center_mm_xyz":[{x},2.0,3.0],"diameter_mm":7.5,"volume_mm3":221.0,"confidence":0.9,
             "voxel_zyx":[30.0,20.0,10.0],"lung":"left"}}],"stages_s":{{"loading":0.1}},"peak_memory_bytes":null,"device":"cpu",
             "model_sha256":"{model}","searched":{{"Lungs":{{}}}},"more":1}}"#
         )
@@ -97,6 +103,10 @@ mod tests {
         let finding = &found.findings[0];
         assert_eq!((finding.center_mm_xyz, finding.voxel_xyz), ([1.0, 2.0, 3.0], [10.0, 20.0, 30.0]));
         assert_eq!((finding.side, finding.review), (Some(Side::Left), None));
+        assert_eq!((finding.diameter_mm, finding.volume_mm3), (7.5, Some(221.0)));
+        // What an earlier program has written.
+        let old = document("ab", "1.0").replace("\"volume_mm3\":221.0,", "");
+        assert_eq!(read(old.as_bytes(), "ab").unwrap().findings[0].volume_mm3, None);
         assert_eq!(found.details["searched"], "lungs");
     }
 

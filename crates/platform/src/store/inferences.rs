@@ -99,6 +99,8 @@ pub(crate) struct Finding {
     /// Continuous voxel index in the file, from 0: column, row, slice.
     pub(crate) voxel_xyz: [f64; 3],
     pub(crate) diameter_mm: f64,
+    /// Of the body that the network has segmented, where it has.
+    pub(crate) volume_mm3: Option<f64>,
     /// 0 to 1.
     pub(crate) confidence: f64,
     pub(crate) side: Option<Side>,
@@ -248,20 +250,20 @@ pub(crate) fn finish(
     let sql = "UPDATE inferences SET state = 'done', details = ?2, failure = NULL, finished_at = ?3 WHERE id = ?1";
     db.prepare_cached(sql)?.execute(params![id, details.to_string(), now.0])?;
     db.prepare_cached("DELETE FROM findings WHERE inference_id = ?1")?.execute([id])?;
-    let sql = "INSERT INTO findings (inference_id, number, x_mm, y_mm, z_mm, i, j, k, diameter_mm, confidence, side)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+    let sql = "INSERT INTO findings (inference_id, number, x_mm, y_mm, z_mm, i, j, k, diameter_mm, volume_mm3, confidence, side)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
     let mut insert = db.prepare_cached(sql)?;
     for finding in findings {
         let ([x, y, z], [i, j, k]) = (finding.center_mm_xyz, finding.voxel_xyz);
-        let (diameter, confidence) = (finding.diameter_mm, finding.confidence);
-        insert.execute(params![id, finding.number, x, y, z, i, j, k, diameter, confidence, finding.side])?;
+        let (diameter, volume, confidence) = (finding.diameter_mm, finding.volume_mm3, finding.confidence);
+        insert.execute(params![id, finding.number, x, y, z, i, j, k, diameter, volume, confidence, finding.side])?;
     }
     Ok(())
 }
 
 /// Strongest first.
 pub(crate) fn findings(db: &Connection, id: i64) -> rusqlite::Result<Vec<Finding>> {
-    let sql = "SELECT number, x_mm, y_mm, z_mm, i, j, k, diameter_mm, confidence, side, review, reviewed_by
+    let sql = "SELECT number, x_mm, y_mm, z_mm, i, j, k, diameter_mm, volume_mm3, confidence, side, review, reviewed_by
                FROM findings WHERE inference_id = ?1 ORDER BY number";
     let finding = |row: &Row<'_>| {
         Ok(Finding {
@@ -269,10 +271,11 @@ pub(crate) fn findings(db: &Connection, id: i64) -> rusqlite::Result<Vec<Finding
             center_mm_xyz: [row.get(1)?, row.get(2)?, row.get(3)?],
             voxel_xyz: [row.get(4)?, row.get(5)?, row.get(6)?],
             diameter_mm: row.get(7)?,
-            confidence: row.get(8)?,
-            side: row.get(9)?,
-            review: row.get(10)?,
-            reviewed_by: row.get(11)?,
+            volume_mm3: row.get(8)?,
+            confidence: row.get(9)?,
+            side: row.get(10)?,
+            review: row.get(11)?,
+            reviewed_by: row.get(12)?,
         })
     };
     db.prepare_cached(sql)?.query_map([id], finding)?.collect()

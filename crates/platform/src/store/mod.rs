@@ -47,6 +47,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/7_uploads.sql"),
     include_str!("schema/8_preparation.sql"),
     include_str!("schema/9_sharing.sql"),
+    include_str!("schema/10_volume.sql"),
 ];
 const SCHEMA_VERSION: i64 = STEPS.len() as i64;
 

@@ -57,7 +57,7 @@ pub(crate) fn put_inference(server: &Server, username: &str, scan: i64, state: &
     let id = db.last_insert_rowid();
     for (number, ([x, y, z], diameter, confidence, side, review)) in (1..).zip(marks) {
         db.execute(
-            "INSERT INTO findings VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0, ?6, ?7, ?8, ?9, NULL, NULL)",
+            "INSERT INTO findings VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0, ?6, ?7, ?8, ?9, NULL, NULL, ?6 * ?6 * ?6 * 0.5236)",
             (id, number, x, y, z, diameter, confidence, side, review),
         )
         .unwrap();

@@ -78,8 +78,9 @@ function table(grid, reported, rejected) {
   place("table").tBodies[0].replaceChildren(
     ...reported.map((finding) => {
       const row = made("tr");
-      const cells = [`N${finding.number}`, side(finding), `${finding.diameter_mm.toFixed(1)} mm`, `${axial(grid, finding)} / ${grid.shape_zyx[0]}`, millimetres(finding), percent(finding)];
-      row.append(...cells.map((value, at) => made(at ? "td" : "th", value, [2, 3, 5].includes(at) ? "end" : "")));
+      const volume = Number.isFinite(finding.volume_mm3) ? `${finding.volume_mm3.toFixed(0)} mm³` : "—";
+      const cells = [`N${finding.number}`, side(finding), `${finding.diameter_mm.toFixed(1)} mm`, volume, `${axial(grid, finding)} / ${grid.shape_zyx[0]}`, millimetres(finding), percent(finding)];
+      row.append(...cells.map((value, at) => made(at ? "td" : "th", value, [2, 3, 4, 6].includes(at) ? "end" : "")));
       row.firstChild.scope = "row";
       const reviewed = [text("report.review." + (finding.review ?? "open")), finding.review && finding.reviewed_by];
       row.append(made("td", reviewed.filter(Boolean).join(" · ")));

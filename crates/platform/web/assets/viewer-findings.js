@@ -15,10 +15,13 @@ const element = (name, className, content = "") => {
 export const side = ({ side }) => (side ? text("side." + side) : text("side.unknown"));
 
 /** Size and place of a finding, in two lines. */
-function facts(grid, { center_mm_xyz, diameter_mm }) {
-  const slice = nearestVoxel(grid, center_mm_xyz)[AXES.axial.across] + 1;
+function facts(grid, { center_mm_xyz, diameter_mm, volume_mm3 }) {
+  const size = [text("viewer.finding.diameter", { diameter: diameter_mm.toFixed(1) })];
+  // An annotation, and a finding that the network has not segmented, has none.
+  if (Number.isFinite(volume_mm3)) size.push(text("viewer.finding.volume", { volume: volume_mm3.toFixed(0) }));
+  size.push(text("viewer.finding.slice", { slice: nearestVoxel(grid, center_mm_xyz)[AXES.axial.across] + 1 }));
   const place = `${center_mm_xyz.map((mm) => mm.toFixed(1)).join(", ")} mm`;
-  return [text("viewer.finding.facts", { diameter: diameter_mm.toFixed(1), slice }), place].map((line) => element("span", "quiet", line));
+  return [size.join(" · "), place].map((line) => element("span", "quiet", line));
 }
 
 export class Findings {
