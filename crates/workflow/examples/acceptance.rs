@@ -18,8 +18,31 @@ use workflow::held_out::HeldOut;
 use workflow::site::{Site, SiteRequest};
 use workflow::train::TrainRequest;
 
-/// Scans of every style that the U-Net learns from.
-const TRAINING_SCANS: usize = 6;
+/// How the U-Net learns a size of phantoms.
+struct Recipe {
+    network: &'static str,
+    /// Scans of every style, by their size.
+    scans: &'static [(Size, usize)],
+    patches_per_epoch: u32,
+    learning_rate: f64,
+}
+
+impl Recipe {
+    /// A full scan has eight times as many places to be wrong as a small one, and a third of its nodules: it takes a
+    /// larger network and more scans, of which small ones bring the nodules.
+    fn of(size: Size) -> Self {
+        match size {
+            Size::Small => {
+                Self { network: "xxs", scans: &[(Size::Small, 6)], patches_per_epoch: 360, learning_rate: 4e-3 }
+            }
+            Size::Full => {
+                let scans = &[(Size::Full, 18), (Size::Small, 16)];
+                Self { network: "xs", scans, patches_per_epoch: 1080, learning_rate: 3e-3 }
+            }
+        }
+    }
+}
+
 /// The U-Net should reach this CPM: less, and the phantoms are too hard to learn from; more, and they are too easy.
 const UNET_CPM: std::ops::RangeInclusive<f64> = 0.80..=0.95;
 
@@ -62,19 +85,26 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Trains the U-Net on phantoms of the next seed and scores it on those of this one.
 fn unet(scans: usize, size: Size, seed: u64, folder: &Path) -> Result<scoring::Summary, Box<dyn Error>> {
     let styles = HospitalStyle::ALL.len();
-    let data = |name: &str, scans, seed| {
+    let data = |name: &str, size, scans, seed| {
         let spec = DatasetSpec::new(styles, scans, size, seed);
         let summary = write_dataset(&folder.join(name), &spec, &mut |p| eprintln!("{name} {}/{}", p.done, p.total))?;
         Ok::<_, Box<dyn Error>>(summary.sites)
     };
-    let scored = HeldOut::read(&data("scored", scans.div_ceil(styles), seed)?)?;
-    let request = request(data("training", TRAINING_SCANS, seed + 1)?, size, folder)?;
+    let scored = HeldOut::read(&data("scored", size, scans.div_ceil(styles), seed)?)?;
+    let recipe = Recipe::of(size);
+    let request = request(&recipe, size, folder)?;
 
     let model = folder.join("acceptance.safetensors");
     let task = request.task()?;
     let mut scans = Vec::new();
-    for site in &request.sites {
-        scans.extend(Site::load(site, &task.plan, &folder.join("work"), &mut |_, _| ())?.scans);
+    for &(size, count) in recipe.scans {
+        let mut plan = task.plan.clone();
+        plan.lungs.volume_ml = size.lung_volume_ml();
+        for (number, folder_of_site) in (1..).zip(data(&format!("training_{}", size.name()), size, count, seed + 1)?) {
+            let id = SiteId::new(format!("site{number}"))?;
+            let site = SiteRequest { id, folder: folder_of_site, annotations: None };
+            scans.extend(Site::load(&site, &plan, &folder.join("work"), &mut |_, _| ())?.scans);
+        }
     }
     let central = CentralRequest {
         task: &task,
@@ -99,25 +129,23 @@ fn unet(scans: usize, size: Size, seed: u64, folder: &Path) -> Result<scoring::S
     Ok(scored.judge(&model, &request.device, &options, &mut observer, &Stop::default())?.summary)
 }
 
-fn request(folders: Vec<std::path::PathBuf>, size: Size, out: &Path) -> Result<TrainRequest, Box<dyn Error>> {
-    let sites = (1..).zip(folders).map(|(number, folder)| {
-        Ok(SiteRequest { id: SiteId::new(format!("site{number}"))?, folder, annotations: None })
-    });
+/// Without sites: all scans are trained on in one place.
+fn request(recipe: &Recipe, size: Size, out: &Path) -> Result<TrainRequest, Box<dyn Error>> {
     let hyperparameters = Hyperparameters {
         rounds: 20,
         local_epochs: 1,
-        patches_per_epoch: 360,
+        patches_per_epoch: recipe.patches_per_epoch,
         batch_size: 6,
         patch_size: 48,
-        learning_rate: 4e-3,
+        learning_rate: recipe.learning_rate,
         ..Hyperparameters::default()
     };
     let mut plan = Plan::with_patch(hyperparameters.patch_size as usize);
     plan.lungs.volume_ml = size.lung_volume_ml();
     Ok(TrainRequest {
         session: SessionId::new("acceptance")?,
-        sites: sites.collect::<Result<_, Box<dyn Error>>>()?,
-        architecture: Architecture::by_name("xxs")?,
+        sites: Vec::new(),
+        architecture: Architecture::by_name(recipe.network)?,
         plan,
         config: SessionConfig { hyperparameters, ..SessionConfig::default() },
         sampling: Sampling::brief(),
