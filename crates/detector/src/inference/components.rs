@@ -26,7 +26,7 @@ pub(crate) struct Bodies {
 
 /// Voxels that hang together.
 #[derive(Debug, Default)]
-struct Body {
+pub(crate) struct Body {
     /// Voxels and their summed indices, in cells.
     voxels: usize,
     sum_zyx: [f64; 3],
@@ -87,14 +87,10 @@ impl SegmentationMaps {
 }
 
 impl Bodies {
-    /// The number of the body that a cell belongs to, from 0.
-    pub(crate) fn at(&self, cell: usize) -> Option<usize> {
-        self.labels[cell].checked_sub(1).map(|index| index as usize)
-    }
-
-    /// Volume of a body on this grid of cells.
-    pub(crate) fn volume_mm3(&self, body: usize, geometry: &Geometry) -> f64 {
-        self.bodies[body].volume_mm3(geometry)
+    /// The body that a cell belongs to, and its number.
+    pub(crate) fn at(&self, cell: usize) -> Option<(u32, &Body)> {
+        let number = self.labels[cell].checked_sub(1)?;
+        Some((number, &self.bodies[number as usize]))
     }
 }
 
@@ -107,7 +103,8 @@ impl Body {
         }
     }
 
-    fn volume_mm3(&self, geometry: &Geometry) -> f64 {
+    /// On this grid of cells.
+    pub(crate) fn volume_mm3(&self, geometry: &Geometry) -> f64 {
         self.voxels as f64 * geometry.spacing_mm_xyz.iter().product::<f64>() / 8.0
     }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::components::{SegmentationMaps, sphere_diameter};
+use super::components::{Bodies, SegmentationMaps, sphere_diameter};
 
 /// A nodule that the detector marks.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -27,7 +27,7 @@ pub const MAX_DETECTIONS: usize = 100;
 const BODY_PROBABILITY: f32 = 0.7;
 /// From this diameter on bodies measure better than the network's own estimate.
 const MEASURED_MM: f64 = 6.0;
-/// Peaks nearer than this to a stronger one are part of it, millimetres; and those within its radius or its body.
+/// Peaks nearer than this to a stronger one are part of it, millimetres; and those within its estimated radius.
 const MERGE_MM: f64 = 3.0;
 /// Diameters outside are not nodules (a larger lesion is a mass): predictions are limited to this range, millimetres.
 pub(crate) const DIAMETER_RANGE_MM: [f64; 2] = [2.0, 60.0];
@@ -52,23 +52,17 @@ impl CentreMaps {
         // Equal peaks in the order of the grid: the same on every machine.
         peaks.sort_by(|&a, &b| self.centre[b].total_cmp(&self.centre[a]).then(a.cmp(&b)));
         let bodies = self.segmentation.bodies(BODY_PROBABILITY);
-        let mut kept: Vec<(Detection, Option<usize>)> = Vec::new();
+        let mut kept: Vec<Mark> = Vec::new();
         for peak in peaks {
-            let body = bodies.at(peak);
-            let volume_mm3 = body.map(|body| bodies.volume_mm3(body, &self.segmentation.geometry));
-            let detection = self.detection(peak, volume_mm3);
-            let part_of = |(other, its_body): &(Detection, Option<usize>)| {
-                let d2: f64 = (0..3).map(|a| (other.center_mm_xyz[a] - detection.center_mm_xyz[a]).powi(2)).sum();
-                d2.sqrt() < MERGE_MM.max(other.diameter_mm / 2.0) || (body.is_some() && body == *its_body)
-            };
-            if !kept.iter().any(part_of) {
-                kept.push((detection, body));
+            let mark = self.mark(peak, &bodies);
+            if !kept.iter().any(|other| mark.is_part_of(other)) {
+                kept.push(mark);
             }
             if kept.len() == MAX_DETECTIONS {
                 break;
             }
         }
-        kept.into_iter().map(|(detection, _)| detection).collect()
+        kept.into_iter().map(|mark| mark.detection).collect()
     }
 
     fn position(&self, cell: usize) -> [usize; 3] {
@@ -96,19 +90,43 @@ impl CentreMaps {
         })
     }
 
-    fn detection(&self, cell: usize, volume_mm3: Option<f64>) -> Detection {
+    fn mark(&self, cell: usize, bodies: &Bodies) -> Mark {
+        let geometry = &self.segmentation.geometry;
         let at = self.position(cell);
         // An offset beyond the neighbouring cell would be another cell's peak.
         let index = std::array::from_fn(|a| at[a] as f64 + f64::from(self.offset[a][cell]).clamp(-1.0, 1.0));
-        let estimated = f64::from(self.log_diameter[cell]).exp();
-        let measured = volume_mm3.map(sphere_diameter).filter(|&diameter| diameter >= MEASURED_MM);
-        let diameter = measured.unwrap_or(estimated);
-        Detection {
-            center_mm_xyz: self.segmentation.geometry.world_from_index(index),
-            diameter_mm: diameter.clamp(DIAMETER_RANGE_MM[0], DIAMETER_RANGE_MM[1]),
+        let estimated_mm = f64::from(self.log_diameter[cell]).exp().clamp(DIAMETER_RANGE_MM[0], DIAMETER_RANGE_MM[1]);
+        let body = bodies.at(cell).map(|(number, body)| (number, body.volume_mm3(geometry)));
+        // What is larger than any nodule has run out into its surroundings.
+        let body = body.filter(|&(_, volume)| sphere_diameter(volume) <= DIAMETER_RANGE_MM[1]);
+        let volume_mm3 = body.map(|(_, volume)| volume);
+        let measured_mm = volume_mm3.map(sphere_diameter).filter(|&diameter| diameter >= MEASURED_MM);
+        let detection = Detection {
+            center_mm_xyz: geometry.world_from_index(index),
+            diameter_mm: measured_mm.unwrap_or(estimated_mm),
             confidence: f64::from(self.centre[cell]),
             volume_mm3,
-        }
+        };
+        Mark { detection, reach_mm: MERGE_MM.max(estimated_mm / 2.0), body: body.map(|(number, _)| number) }
+    }
+}
+
+/// A detection and what is part of it.
+struct Mark {
+    detection: Detection,
+    /// Weaker peaks nearer than this are.
+    reach_mm: f64,
+    /// Those in this body, too, unless they are further away than a nodule of its volume goes: a vessel can lead from one
+    /// nodule to another.
+    body: Option<u32>,
+}
+
+impl Mark {
+    fn is_part_of(&self, stronger: &Self) -> bool {
+        let [a, b] = [self.detection.center_mm_xyz, stronger.detection.center_mm_xyz];
+        let distance = (0..3).map(|i| (a[i] - b[i]).powi(2)).sum::<f64>().sqrt();
+        let same_body = self.body.is_some() && self.body == stronger.body;
+        distance < stronger.reach_mm || (same_body && distance < stronger.detection.diameter_mm)
     }
 }
 
@@ -154,17 +172,52 @@ mod tests {
         assert_eq!(volumes, [Some(12.0), None]);
     }
 
-    /// A rod of 20 mm whose ends are marked: one nodule, of the volume's diameter instead of the estimated 6 mm.
+    /// Maps with these peaks, and a body of so many cells along each axis, z first, from cell (1, 1, 1).
+    fn with_body(peaks: &[([usize; 3], f32)], [nz, ny, nx]: [usize; 3]) -> CentreMaps {
+        let mut maps = maps(peaks);
+        for map in &mut maps.segmentation.voxels {
+            for (z, y) in (1..=nz).flat_map(|z| (1..=ny).map(move |y| (z, y))) {
+                map[(z * 12 + y) * 12 + 1..][..nx].fill(0.9);
+            }
+        }
+        maps
+    }
+
+    /// A block of 8 mm, marked at two corners: one nodule, of the volume's diameter instead of the estimated 6 mm.
     #[test]
     fn peaks_in_one_body_are_one_nodule() {
-        let mut maps = maps(&[([3, 4, 1], 0.8), ([3, 4, 10], 0.7)]);
-        for map in &mut maps.segmentation.voxels {
-            map[(3 * 12 + 4) * 12 + 1..][..10].fill(0.9);
-            map[(4 * 12 + 4) * 12 + 1..][..10].fill(0.9);
-        }
+        let [d] = with_body(&[([1, 1, 1], 0.8), ([3, 4, 4], 0.7)], [4; 3]).detections()[..] else { panic!() };
+        assert_eq!(d.volume_mm3, Some(512.0));
+        assert!((d.diameter_mm - (512.0 * 6.0 / std::f64::consts::PI).cbrt()).abs() < 1e-9 && d.confidence > 0.75);
+    }
+
+    /// Along a vessel of 20 mm that both belong to.
+    #[test]
+    fn peaks_that_only_a_vessel_joins_are_two() {
+        assert_eq!(with_body(&[([1, 1, 1], 0.8), ([1, 1, 10], 0.7)], [1, 1, 10]).detections().len(), 2);
+    }
+
+    /// A large body beside a small nodule must not hide it.
+    #[test]
+    fn a_peak_beside_a_body_is_not_part_of_it() {
+        assert_eq!(with_body(&[([3, 3, 3], 0.8), ([3, 3, 6], 0.7)], [5; 3]).detections().len(), 2);
+    }
+
+    #[test]
+    fn a_body_larger_than_any_nodule_measures_nothing() {
+        let geometry = Geometry::axis_aligned([30, 30, 30], [2.0; 3], [0.0; 3]).unwrap();
+        let n = geometry.voxel_count();
+        let mut centre = vec![0.0; n];
+        centre[n / 2] = 0.9;
+        let maps = CentreMaps {
+            centre,
+            offset: std::array::from_fn(|_| vec![0.0; n]),
+            log_diameter: vec![8f32.ln(); n],
+            // 60 mm along each side: a sphere of 74 mm.
+            segmentation: SegmentationMaps { geometry, voxels: std::array::from_fn(|_| vec![0.9; n]) },
+        };
         let [d] = maps.detections()[..] else { panic!() };
-        assert_eq!(d.volume_mm3, Some(160.0));
-        assert!((d.diameter_mm - (160.0 * 6.0 / std::f64::consts::PI).cbrt()).abs() < 1e-9 && d.confidence > 0.75);
+        assert!(d.volume_mm3.is_none() && (d.diameter_mm - 8.0).abs() < 1e-5);
     }
 
     #[test]
