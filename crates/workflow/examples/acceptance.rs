@@ -9,14 +9,14 @@ use std::path::Path;
 use detector::inference::{Mode, PredictOptions};
 use detector::training::Sampling;
 use detector::{Architecture, DeviceChoice, Plan};
-use federation::{Hyperparameters, SessionConfig, SessionId, SiteId};
+use federation::{Hyperparameters, SiteId};
 use phantom::acceptance::acceptance;
 use phantom::{DatasetSpec, HospitalStyle, Size, write_dataset};
 use transport::Stop;
 use workflow::central::{CentralRequest, steps_per_session, train_centrally};
 use workflow::held_out::HeldOut;
+use workflow::local::Task;
 use workflow::site::{Site, SiteRequest};
-use workflow::train::TrainRequest;
 
 /// How the U-Net learns a size of phantoms.
 struct Recipe {
@@ -92,45 +92,6 @@ fn unet(scans: usize, size: Size, seed: u64, folder: &Path) -> Result<scoring::S
     };
     let scored = HeldOut::read(&data("scored", size, scans.div_ceil(styles), seed)?)?;
     let recipe = Recipe::of(size);
-    let request = request(&recipe, size, folder)?;
-
-    let model = folder.join("acceptance.safetensors");
-    let task = request.task()?;
-    let mut scans = Vec::new();
-    for &(size, count) in recipe.scans {
-        let mut plan = task.plan.clone();
-        plan.lungs.volume_ml = size.lung_volume_ml();
-        for (number, folder_of_site) in (1..).zip(data(&format!("training_{}", size.name()), size, count, seed + 1)?) {
-            let id = SiteId::new(format!("site{number}"))?;
-            let site = SiteRequest { id, folder: folder_of_site, annotations: None };
-            scans.extend(Site::load(&site, &plan, &folder.join("work"), &mut |_, _| ())?.scans);
-        }
-    }
-    let central = CentralRequest {
-        task: &task,
-        hyperparameters: &request.config.hyperparameters,
-        batch_size: request.config.hyperparameters.batch_size as usize,
-        scans: &scans,
-        stream: 0,
-        initial: None,
-        name: "acceptance".to_owned(),
-    };
-    let steps = steps_per_session(&request.config.hyperparameters);
-    let mut observer = |done: u64, _, loss: f64| {
-        if done.is_multiple_of(25) {
-            eprintln!("step {done}/{steps}, loss {loss:.3}");
-        }
-    };
-    train_centrally(&central, &mut observer, &Stop::default())?.save(&model, weights::Overwrite::Allow)?;
-    // Every candidate counts for the curve.
-    let options = PredictOptions { threshold: 0.0, mode: Mode::Standard };
-    let total = scored.len();
-    let mut observer = |done| eprintln!("U-Net {done}/{total}");
-    Ok(scored.judge(&model, &request.device, &options, &mut observer, &Stop::default())?.summary)
-}
-
-/// Without sites: all scans are trained on in one place.
-fn request(recipe: &Recipe, size: Size, out: &Path) -> Result<TrainRequest, Box<dyn Error>> {
     let hyperparameters = Hyperparameters {
         rounds: 20,
         local_epochs: 1,
@@ -140,18 +101,42 @@ fn request(recipe: &Recipe, size: Size, out: &Path) -> Result<TrainRequest, Box<
         learning_rate: recipe.learning_rate,
         ..Hyperparameters::default()
     };
-    let mut plan = Plan::with_patch(hyperparameters.patch_size as usize);
-    plan.lungs.volume_ml = size.lung_volume_ml();
-    Ok(TrainRequest {
-        session: SessionId::new("acceptance")?,
-        sites: Vec::new(),
-        architecture: Architecture::by_name(recipe.network)?,
-        plan,
-        config: SessionConfig { hyperparameters, ..SessionConfig::default() },
-        sampling: Sampling::brief(),
+    let plan = |size: Size| {
+        let mut plan = Plan::with_patch(hyperparameters.patch_size as usize);
+        plan.lungs.volume_ml = size.lung_volume_ml();
+        plan
+    };
+    let network = Architecture::by_name(recipe.network)?;
+    let note = "合成体模结果 / phantoms only".to_owned();
+    let task = Task::new(network, plan(size), Sampling::brief(), note, DeviceChoice::Auto.open()?.device)?;
+    let mut scans = Vec::new();
+    for &(size, count) in recipe.scans {
+        for (number, folder_of_site) in (1..).zip(data(&format!("training_{}", size.name()), size, count, seed + 1)?) {
+            let id = SiteId::new(format!("site{number}"))?;
+            let site = SiteRequest { id, folder: folder_of_site, annotations: None };
+            scans.extend(Site::load(&site, &plan(size), &folder.join("work"), &mut |_, _| ())?.scans);
+        }
+    }
+    let central = CentralRequest {
+        task: &task,
+        hyperparameters: &hyperparameters,
+        batch_size: hyperparameters.batch_size as usize,
+        scans: &scans,
+        stream: 0,
         initial: None,
-        note: "合成体模结果 / phantoms only".to_owned(),
-        out: out.to_path_buf(),
-        device: DeviceChoice::Auto.open()?.device,
-    })
+        name: "acceptance".to_owned(),
+    };
+    let steps = steps_per_session(&hyperparameters);
+    let mut observer = |done: u64, _, loss: f64| {
+        if done.is_multiple_of(25) {
+            eprintln!("step {done}/{steps}, loss {loss:.3}");
+        }
+    };
+    let model = folder.join("acceptance.safetensors");
+    train_centrally(&central, &mut observer, &Stop::default())?.save(&model, weights::Overwrite::Allow)?;
+    // Every candidate counts for the curve.
+    let options = PredictOptions { threshold: 0.0, mode: Mode::Standard };
+    let total = scored.len();
+    let mut observer = |done| eprintln!("U-Net {done}/{total}");
+    Ok(scored.judge(&model, &task.device, &options, &mut observer, &Stop::default())?.summary)
 }

@@ -12,7 +12,7 @@ use detector::training::{
     CheckpointError, Correction, NoiseSecret, PatientPrivacy, Sampling, Trainer, TrainingConfig, TrainingState,
     Validator, sampling_probability,
 };
-use detector::{Architecture, Device, Plan, PreparedScan};
+use detector::{Architecture, ArchitectureError, Device, ParameterSchema, Plan, PreparedScan};
 use federation::{
     Algorithm, DifferentialPrivacy, Digest, Evaluation, GlobalModel, Hyperparameters, Ledger, LedgerEntry,
     LocalTrainer, Metrics, Progress, SampledGaussian, SessionId, TrainerError, Update,
@@ -226,6 +226,26 @@ pub struct Task {
     /// Where the arithmetic runs.
     #[serde(skip, default = "Device::flex")]
     pub device: Device,
+}
+
+impl Task {
+    /// Patches are of the plan's size.
+    pub fn new(
+        architecture: Architecture,
+        plan: Plan,
+        sampling: Sampling,
+        note: String,
+        device: Device,
+    ) -> Result<Self, ArchitectureError> {
+        let schema = ParameterSchema::of(&architecture.build(&Device::flex())?);
+        Ok(Self { architecture, plan, sampling, note, schema_hash: schema_hash(&schema), device })
+    }
+}
+
+/// Of the parameters' names and shapes.
+fn schema_hash(schema: &ParameterSchema) -> Digest {
+    let text: String = schema.parameters.iter().map(|p| format!("{} {:?}\n", p.name, p.shape)).collect();
+    Digest::of_bytes(text.as_bytes())
 }
 
 /// One site's part of a run, for federated, local-only and pooled training alike.

@@ -12,7 +12,7 @@ use detector::{
 };
 use federation::secagg::LEAST_SITES;
 use federation::{
-    Algorithm, Digest, GlobalModel, ModelSignature, Phase, SessionConfig, SessionId, SessionRecord, SiteId, SiteStatus,
+    Algorithm, GlobalModel, ModelSignature, Phase, SessionConfig, SessionId, SessionRecord, SiteId, SiteStatus,
 };
 use transport::{Event, FederatedClient, FederatedServer, ModelFormat, ServerError, Stop, in_process};
 
@@ -48,15 +48,8 @@ pub struct TrainRequest {
 impl TrainRequest {
     /// What the sites are told besides the hyper-parameters.
     pub fn task(&self) -> Result<Task, ArchitectureError> {
-        let schema = ParameterSchema::of(&self.architecture.build(&Device::flex())?);
-        Ok(Task {
-            architecture: self.architecture.clone(),
-            plan: Plan { patch_size: self.config.hyperparameters.patch_size as usize, ..self.plan.clone() },
-            sampling: self.sampling.clone(),
-            note: self.note.clone(),
-            schema_hash: schema_hash(&schema),
-            device: self.device.clone(),
-        })
+        let plan = Plan { patch_size: self.config.hyperparameters.patch_size as usize, ..self.plan.clone() };
+        Task::new(self.architecture.clone(), plan, self.sampling.clone(), self.note.clone(), self.device.clone())
     }
 }
 
@@ -349,11 +342,6 @@ fn memory(out: &Path, site: &SiteId, session: &SessionId) -> PathBuf {
 /// Spreads the sites' indices over the seeds (Weyl sequence of the golden ratio).
 pub(crate) fn stream(site: usize) -> u64 {
     (site as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-}
-
-fn schema_hash(schema: &ParameterSchema) -> Digest {
-    let text: String = schema.parameters.iter().map(|p| format!("{} {:?}\n", p.name, p.shape)).collect();
-    Digest::of_bytes(text.as_bytes())
 }
 
 /// The file of the final model.
